@@ -1,0 +1,109 @@
+"""drivetrain: training perception models for automated driving, from a laptop to a cluster.
+
+This is the public face for plugin authors and notebooks. Names are imported when they are first used, so that
+``import drivetrain`` costs nothing and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .declarations import (
+    CommandPlugin,
+    DatasetPlugin,
+    Finding,
+    HealthCheckPlugin,
+    LoaderPlugin,
+    LRSchedulePlugin,
+    MetricPlugin,
+    ModelPlugin,
+    OptimizerPlugin,
+    ParallelismPlugin,
+    TrackerPlugin,
+    TransformPlugin,
+)
+from .hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, normalise_images
+    from .checkpoint import Checkpoint, FragmentWriter
+    from .comm import Comm
+    from .config import PluginConfig
+    from .contracts import (
+        Dataset,
+        DataSpec,
+        Engine,
+        EngineContext,
+        EvaluationStream,
+        Loader,
+        Metric,
+        MetricContext,
+        Panel,
+        ShardSet,
+        Source,
+        StepResult,
+        Tracker,
+        TrackerContext,
+        TrainingStream,
+    )
+    from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
+    from .frame import (
+        Boxes,
+        Camera,
+        CameraLabels,
+        ClassInfo,
+        Encoded,
+        Frame,
+        boxes_from_json,
+        boxes_to_json,
+        decode_key,
+        encode_key,
+        frame_from_parts,
+        frame_to_parts,
+    )
+    from .model import Model, ModelContext, total_loss
+    from .notebook import open_recipe, open_run, open_shards
+    from .prediction import Prediction
+    from .sample import CameraSample, Sample, Transform, View, map_boxes
+    from .seeding import Rng, hash_array, hash_key
+    from .tasks import IGNORE, TASKS
+    from .taxonomy import DROP, Taxonomy
+
+_HOMES = {
+    "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch normalise_images",
+    "checkpoint": "Checkpoint FragmentWriter",
+    "comm": "Comm",
+    "config": "PluginConfig",
+    "contracts": "Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet Source "
+    "StepResult Tracker TrackerContext TrainingStream",
+    "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
+    "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame boxes_from_json boxes_to_json decode_key encode_key "
+    "frame_from_parts frame_to_parts",
+    "model": "Model ModelContext total_loss",
+    "notebook": "open_recipe open_run open_shards",
+    "prediction": "Prediction",
+    "sample": "CameraSample Sample Transform View map_boxes",
+    "seeding": "Rng hash_array hash_key",
+    "taxonomy": "DROP Taxonomy",
+    "tasks": "IGNORE TASKS",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__version__ = "0.1.0"
+__all__ = [
+    "CommandPlugin", "DatasetPlugin", "Finding", "HealthCheckPlugin", "LRSchedulePlugin", "LoaderPlugin", "MetricPlugin",
+    "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "TrackerPlugin", "TransformPlugin", "hookimpl", *_HOME_OF,
+]  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'drivetrain' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

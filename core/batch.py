@@ -1,0 +1,104 @@
+"""A Batch: what a model is given. Pictures are uint8 and channels-last; float and normalisation happen on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .errors import UserError
+from .frame import Frame
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class CameraBatch:
+    """One camera's part of a batch of B frames.
+
+    ``images`` uint8 [B, H, W, 3] RGB; ``sizes`` int64 [B, 2], the (height, width) that each picture fills from the top
+    left, the rest is padding; ``original_sizes`` int64 [B, 2]; ``to_original`` float32 [B, 3, 3], from these pixels to
+    the original's. ``targets``: task -> field -> tensor (`drivetrain.tasks.TASKS`), float targets are float32 and stay so.
+    ``labelled``: task -> bool [B]; ``labelled_classes``: task -> bool [B, C].
+    """
+
+    images: Tensor
+    sizes: Tensor
+    original_sizes: Tensor
+    to_original: Tensor
+    targets: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    labelled: dict[str, Tensor] = field(default_factory=dict)
+    labelled_classes: dict[str, Tensor] = field(default_factory=dict)
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> CameraBatch:
+        """The same with every tensor passed through ``fn``."""
+        return CameraBatch(
+            fn(self.images), fn(self.sizes), fn(self.original_sizes), fn(self.to_original),
+            {task: {name: fn(t) for name, t in fields.items()} for task, fields in self.targets.items()},
+            {task: fn(t) for task, t in self.labelled.items()},
+            {task: fn(t) for task, t in self.labelled_classes.items()},
+        )  # fmt: skip
+
+
+@dataclass
+class Batch:
+    """One micro-batch of B frames: ``keys``, ``positions`` int64 [B], ``cameras`` by name.
+
+    ``step`` and ``slot`` are its place in the run. ``frames``: in evaluation the B labelled frames in the recipe's
+    classes. A ``filler`` evens the number of forwards over ranks: its predictions count for nothing. The tensors are
+    leased: they may be written again after `release`, so whoever keeps a batch longer calls `keep`.
+    """
+
+    keys: list[str]
+    positions: Tensor
+    cameras: dict[str, CameraBatch]
+    step: int = 0
+    slot: int = 0
+    frames: list[Frame] | None = None
+    filler: bool = False
+    on_release: Callable[[], None] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def camera(self) -> CameraBatch:
+        """The only camera. Raises UserError where there are several."""
+        if len(self.cameras) != 1:
+            raise UserError(f"this model reads one camera, the batch has {sorted(self.cameras)}",
+                            remedy="name one in data.cameras")  # fmt: skip
+        return next(iter(self.cameras.values()))
+
+    @property
+    def camera_name(self) -> str:
+        return next(iter(self.cameras))
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
+        cameras = {name: camera.map(fn) for name, camera in self.cameras.items()}
+        return Batch(self.keys, self.positions, cameras, self.step, self.slot, self.frames, self.filler, self.on_release)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on ``device``; copies from pinned memory do not block."""
+        return self.map(lambda t: t.to(device, non_blocking=True))
+
+    def keep(self) -> Batch:
+        """A copy that is the caller's own."""
+        copy = self.map(torch.clone)
+        copy.on_release = None
+        return copy
+
+    def release(self) -> None:
+        """Give the buffers back; the tensors must not be read any more."""
+        if self.on_release is not None:
+            self.on_release()
+            self.on_release = None
+
+
+def normalise_images(images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> Tensor:
+    """uint8 [B, H, W, 3] in 0..255 as float32 [B, 3, H, W], channels-last in memory, (x / 255 - mean) / std."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std)], device=images.device)
+    return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)

@@ -1,0 +1,260 @@
+"""What a plugin's factory returns, kind by kind. Protocols: nothing needs to be inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import torch
+
+    from .batch import Batch
+    from .comm import Comm
+    from .frame import CameraLabels, ClassInfo, Frame
+    from .prediction import Prediction
+    from .sample import Transform
+
+# ---------------------------------------------------------------- data
+
+
+class Dataset(Protocol):
+    """An official layout on disk, read as Frames."""
+
+    classes: Mapping[str, Sequence[ClassInfo]]
+    """task -> its classes, in the dataset's own names and ids; known once `index` has run."""
+
+    def index(self, root: Path, split: str) -> Sequence[Any]:
+        """What there is to load, in the official order: small, picklable references.
+
+        Raises DataError naming the files of the layout that are missing."""
+        ...
+
+    def load(self, ref: Any) -> Frame:
+        """One Frame. Raises DataError naming the file that is missing or wrong."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A shard set that a recipe reads. ``taxonomy``: task -> source class -> recipe class, ``ignore`` or ``drop``;
+    ``where`` is the recipe's place of it, for messages."""
+
+    name: str
+    shards: str
+    taxonomy: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What to read and as what: ``tasks``, per task the recipe's ``classes``, ``cameras`` (None: the set's only one),
+    ``transforms`` by name in their order."""
+
+    sources: tuple[Source, ...]
+    tasks: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    cameras: tuple[str, ...] | None
+    transforms: Mapping[str, Transform]
+    seed: int
+
+
+class ShardSet(Protocol):
+    """A shard set, opened. ``info`` is its ``dataset.json``, ``index`` its ``index.parquet`` in stored order."""
+
+    path: str
+    info: Mapping[str, Any]
+    classes: Mapping[str, Sequence[ClassInfo]]
+    index: pa.Table
+
+    def __len__(self) -> int: ...
+
+    def frame(self, number: int) -> Frame:
+        """The Frame in place ``number``, checksum checked."""
+        ...
+
+    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode."""
+        ...
+
+
+class Stream(Protocol):
+    """Batches of one rank, and what reading them has cost."""
+
+    def counters(self) -> Mapping[str, float]:
+        """Since the start: ``seconds_waiting`` of the consumer, ``samples``, ``bytes``, ``replaced``..."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class TrainingStream(Stream, Protocol):
+    order_id: str
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """This rank's micro-batches from the first of global step ``step`` on, without end, in the order (step, slot)."""
+        ...
+
+    def keys(self, step: int) -> list[list[str]]:
+        """Per slot of global step ``step``, of all ranks, the keys of its samples."""
+        ...
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Under 1 KB of JSON: what a checkpoint at ``step`` must hold so that a later run goes on exactly."""
+        ...
+
+    def check(self, state: Mapping[str, Any]) -> list[str]:
+        """What of a saved ``state`` differs from this stream's order, a line each; empty: it goes on exactly."""
+        ...
+
+
+class EvaluationStream(Stream, Protocol):
+    missing: list[str]
+
+    def __len__(self) -> int:
+        """The number of batches, the same on every rank: uneven ends are evened with fillers."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class Loader(Protocol):
+    def open(self, path: str) -> ShardSet: ...
+
+    def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
+                samples_per_shard: int, progress: Callable[[int, int], None] | None = None) -> ShardSet:  # fmt: skip
+        """Write a dataset's split as a shard set. Finishes a half-written one; byte-identical whatever ``workers``."""
+        ...
+
+    def training(self, spec: DataSpec, *, batch_global: int, batch_micro: int, rank: int, world: int,
+                 threads: int, pin: bool) -> TrainingStream: ...  # fmt: skip
+
+    def evaluation(self, spec: DataSpec, *, batch_micro: int, rank: int, world: int, threads: int, pin: bool
+                   ) -> EvaluationStream: ...  # fmt: skip
+
+
+# ---------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class EngineContext:
+    """What an engine is made of. ``build_model`` may be called inside a context that partitions parameters at birth;
+    ``build_optimizer(groups)``; ``lr_factor(step)``; ``precision`` is ``fp32`` or ``bf16``; ``accumulation`` is the
+    number of micro-batches a rank computes a step; ``clip`` the largest gradient norm, None for no clipping."""
+
+    comm: Comm
+    build_model: Callable[[], torch.nn.Module]
+    build_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    lr_factor: Callable[[int], float]
+    precision: str
+    accumulation: int
+    micro_batch: int
+    clip: float | None
+
+
+@dataclass
+class StepResult:
+    """One optimizer step of one rank: per micro-batch the ``losses`` and, per name, (sum, weight) pairs; the keys that
+    were read; the global ``grad_norm`` before clipping; ``lr``; ``skipped`` where the optimizer did not step."""
+
+    losses: list[float]
+    parts: dict[str, list[tuple[float, float]]]
+    lr: float
+    grad_norm: float | None
+    skipped: bool = False
+
+
+class Engine(Protocol):
+    model: torch.nn.Module
+
+    def step(self, micro_batches: Iterable[Batch]) -> StepResult:
+        """Forward and backward of each micro-batch, then one optimizer step."""
+        ...
+
+    def predict(self, batch: Batch) -> list[Prediction]: ...
+
+    def average_buffers(self) -> None:
+        """Norms' running statistics averaged over ranks; collective."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's files (`drivetrain.checkpoint.FragmentWriter`)."""
+        ...
+
+    def load(self, checkpoint: Any) -> None:
+        """Restore model, optimizer and step from a whole checkpoint (`drivetrain.checkpoint.Checkpoint`)."""
+        ...
+
+
+# ---------------------------------------------------------------- metrics and trackers
+
+
+@dataclass(frozen=True)
+class MetricContext:
+    """What a metric is built for: one task's ``classes``."""
+
+    task: str
+    classes: tuple[str, ...]
+
+
+class Metric(Protocol):
+    """Exact over ranks: `state` of each rank is merged on rank 0, in the order of ranks, before `compute`."""
+
+    def update(self, prediction: Prediction, truth: Frame) -> None:
+        """``truth`` has its labels in the recipe's classes. Frames without labels of the task are passed over."""
+        ...
+
+    def state(self) -> Any: ...
+
+    def merge(self, state: Any) -> None: ...
+
+    def compute(self) -> dict[str, Any]:
+        """The figure under the metric's own name, and its details, all JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrackerContext:
+    """``run_dir``; ``name`` of the run; ``recipe`` resolved, without secrets; ``resume_id`` of the tracker's own run if
+    one goes on; ``job_type`` train or eval; per task the ``classes``; ``about`` provenance to be shown as notes."""
+
+    run_dir: Path
+    name: str
+    recipe: Mapping[str, Any]
+    job_type: str
+    classes: Mapping[str, tuple[str, ...]]
+    resume_id: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture to look at: ``image`` uint8 [H, W, 3] RGB at the original size, truth and prediction in the recipe's
+    classes, masks decoded uint8 [H, W]."""
+
+    key: str
+    image: np.ndarray
+    truth: CameraLabels
+    prediction: CameraLabels | None
+
+
+class Tracker(Protocol):
+    @property
+    def run_id(self) -> str | None:
+        """The id under which a resumed run goes on."""
+        ...
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def panels(self, step: int, panels: Sequence[Panel]) -> None: ...
+
+    def summary(self, values: Mapping[str, Any]) -> None: ...
+
+    def finish(self, error: BaseException | None) -> None:
+        """Ends in bounded time."""
+        ...

@@ -1,0 +1,64 @@
+"""What the user is told when something is wrong: the place, what was expected, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+USER_ERROR, GATE_FAILED, REQUEUE = 2, 3, 75
+
+
+class DrivetrainError(Exception):
+    """Base of every error that drivetrain raises on purpose."""
+
+
+class UserError(DrivetrainError):
+    """A mistake that the user can mend: printed without a traceback, exit code 2.
+
+    Parameters
+    ----------
+    message: what is wrong, in one sentence.
+    where: the place, such as ``recipes/a.yaml:14: model.plugin``.
+    near: names that the user may have meant.
+    remedy: what to do about it.
+    """
+
+    def __init__(self, message: str, *, where: str | None = None, near: Iterable[str] = (), remedy: str | None = None):
+        self.message, self.where, self.near, self.remedy = message, where, tuple(near), remedy
+        super().__init__(self.text())
+
+    def text(self) -> str:
+        lines = [f"{self.where}: {self.message}" if self.where else self.message]
+        if self.near:
+            lines.append("  did you mean " + " or ".join(repr(name) for name in self.near) + "?")
+        if self.remedy:
+            lines += ["  " + line for line in self.remedy.splitlines()]
+        return "\n".join(lines)
+
+    def __reduce__(self):  # the error travels from rank 0 to the other ranks
+        return _rebuild, (type(self), self.message, self.where, self.near, self.remedy)
+
+
+def _rebuild(kind, message, where, near, remedy):
+    return kind(message, where=where, near=near, remedy=remedy)
+
+
+class RecipeError(UserError):
+    """A recipe says something that cannot be done."""
+
+
+class PluginError(UserError):
+    """A plugin is missing, ambiguous, blocked or broken."""
+
+
+class DataError(UserError):
+    """Data on disk is missing, damaged or not what it says it is."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged or of another model."""
+
+
+def near_matches(name: str, names: Iterable[str]) -> list[str]:
+    """Up to three of ``names`` that look like ``name``, best first."""
+    return difflib.get_close_matches(str(name), [str(n) for n in names], n=3, cutoff=0.55)

@@ -1,0 +1,94 @@
+"""A Sample: one decoded frame on its way into a batch, and the transforms that it passes.
+
+A transform may do two things. `Transform.view` says how a picture is to be seen, before a pixel is decoded: the views of
+all transforms are composed into one, so that the decoder picks the smallest scale that still covers it and every picture
+is resampled once. `Transform.pixels` then changes pixels and labels at the output size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .frame import Frame
+from .seeding import Rng
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a picture's pixels go: ``matrix`` float64 [3, 3] from original to output pixels (scale, flip and shift along
+    the axes), ``size`` (height, width) of the output. Output outside the original is padding: black, and ignored."""
+
+    matrix: np.ndarray
+    size: tuple[int, int]
+
+    @staticmethod
+    def identity(height: int, width: int) -> View:
+        return View(np.eye(3), (height, width))
+
+    def then(self, matrix: np.ndarray, size: tuple[int, int]) -> View:
+        """This view followed by ``matrix`` [3, 3], from its output pixels to those of ``size``."""
+        return View(matrix @ self.matrix, size)
+
+    def scaled(self, height: int, width: int) -> View:
+        """This view followed by a stretch to ``height`` x ``width``."""
+        return self.then(np.diag([width / self.size[1], height / self.size[0], 1.0]), (height, width))
+
+    def boxes(self, xyxy: np.ndarray) -> np.ndarray:
+        """Boxes float32 [N, 4] of the original in output pixels, not clipped."""
+        return map_boxes(self.matrix, xyxy)
+
+    @property
+    def to_original(self) -> np.ndarray:
+        """float64 [3, 3] from output to original pixels."""
+        return np.linalg.inv(self.matrix)
+
+
+def map_boxes(matrix: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+    """Boxes float32 [N, 4] moved by an axis-aligned ``matrix`` [3, 3]; a flip keeps x1 <= x2 and y1 <= y2."""
+    xyxy = np.asarray(xyxy, np.float64).reshape(-1, 2, 2)
+    moved = xyxy * np.diag(matrix)[:2] + matrix[:2, 2]
+    return np.concatenate([moved.min(1), moved.max(1)], 1).astype(np.float32)
+
+
+@dataclass
+class CameraSample:
+    """One picture at its output size: ``image`` uint8 [H, W, 3] RGB, ``original_size`` (height, width), ``view``, and per
+    labelled task its ``targets`` without the batch axis and without padding (`drivetrain.tasks.TASKS`): a mask [H, W];
+    boxes [N, 4] with classes [N], ignore_boxes [M, 4]. ``labelled_classes``: task -> bool [C], all False: not labelled."""
+
+    image: np.ndarray
+    view: View
+    original_size: tuple[int, int]
+    targets: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    labelled_classes: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def replace(self, **changes) -> CameraSample:
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass
+class Sample:
+    """One frame of a batch. ``position`` is its place in the order of samples (a whole number, epochs included)."""
+
+    key: str
+    position: int
+    cameras: dict[str, CameraSample]
+    frame: Frame | None = None
+    """In evaluation: the frame with its labels in the recipe's classes, at the original size."""
+
+
+class Transform:
+    """Base of transforms. ``training_only`` transforms are left out in evaluation."""
+
+    training_only = True
+
+    def view(self, view: View, rng: Rng) -> View:
+        """The view after this transform."""
+        return view
+
+    def pixels(self, sample: CameraSample, rng: Rng) -> CameraSample:
+        """The sample after this transform; ``sample.image`` may be changed in place."""
+        return sample
