@@ -27,7 +27,7 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, normalise_images
-    from .checkpoint import Checkpoint, FragmentWriter
+    from .checkpoint import Checkpoint, FragmentWriter, Piece, whole_pieces
     from .comm import Comm
     from .config import PluginConfig
     from .contracts import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         TrackerContext,
         TrainingStream,
     )
+    from .data import convert, open_dataset
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
         Boxes,
@@ -72,11 +73,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch normalise_images",
-    "checkpoint": "Checkpoint FragmentWriter",
+    "checkpoint": "Checkpoint FragmentWriter Piece whole_pieces",
     "comm": "Comm",
     "config": "PluginConfig",
     "contracts": "Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet Source "
     "StepResult Tracker TrackerContext TrainingStream",
+    "data": "convert open_dataset",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame boxes_from_json boxes_to_json decode_key encode_key "
     "frame_from_parts frame_to_parts",

@@ -157,11 +157,11 @@ class EngineContext:
 
 @dataclass
 class StepResult:
-    """One optimizer step of one rank: per micro-batch the ``losses`` and, per name, (sum, weight) pairs; the keys that
-    were read; the global ``grad_norm`` before clipping; ``lr``; ``skipped`` where the optimizer did not step."""
+    """One optimizer step of one rank: per micro-batch the total ``losses`` and per name the terms (sum / weight), detached
+    scalars on the device; the global ``grad_norm`` before clipping; ``lr``; ``skipped`` where the optimizer did not step."""
 
-    losses: list[float]
-    parts: dict[str, list[tuple[float, float]]]
+    losses: list[torch.Tensor]
+    parts: dict[str, list[torch.Tensor]]
     lr: float
     grad_norm: float | None
     skipped: bool = False

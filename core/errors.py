@@ -23,6 +23,9 @@ class UserError(DrivetrainError):
     remedy: what to do about it.
     """
 
+    told = False
+    """Rank 0 prints this one, the other ranks need not."""
+
     def __init__(self, message: str, *, where: str | None = None, near: Iterable[str] = (), remedy: str | None = None):
         self.message, self.where, self.near, self.remedy = message, where, tuple(near), remedy
         super().__init__(self.text())

@@ -1,0 +1,41 @@
+"""The command line's door: ``drivetrain`` and ``python -m drivetrain``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def _leave_source_root() -> None:
+    """Take drivetrain's own source root off the path: its ``datasets`` and ``plugins`` would shadow other packages."""
+    root = Path(__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file() and (root / "core" / "__main__.py").is_file():
+        sys.path[:] = [p for p in sys.path if Path(p or os.getcwd()).resolve() != root]
+        paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and Path(p).resolve() != root]
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code. A user's mistake is a message and 2, never a traceback."""
+    _leave_source_root()
+    from .errors import USER_ERROR, UserError
+
+    try:
+        from .cli import run
+
+        return run(arguments)
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0" or not getattr(error, "told", False):
+            print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""``drivetrain data``: shard sets made, checked and looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..errors import DataError, UserError
+
+app = typer.Typer(help="Shard sets: make, check and look at them.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Shard sets: make, check and look at them."""
+
+
+@app.command("list")
+def list_sets(folder: Path = typer.Argument(None, help="Where to look; $DRIVETRAIN_DATA or ./shards by default.")) -> None:
+    """The shard sets below a folder."""
+    from ..data import find_shard_sets
+
+    root = folder or Path(os.environ.get("DRIVETRAIN_DATA", "shards"))
+    found = find_shard_sets(root)
+    for path in found:
+        info = json.loads((path / "dataset.json").read_text())
+        tasks = ", ".join(f"{task} ({len(classes)} classes)" for task, classes in info["classes"].items())
+        print(f"{path}  {info['dataset']} {info['split']}: {info['totals']['samples']} frames, {tasks}")
+    if not found:
+        print(f"no shard sets below {root}")
+
+
+@app.command()
+def shard(
+    dataset: str = typer.Argument(..., help="A dataset plugin: drivetrain plugins list dataset."),
+    source: Path = typer.Argument(..., help="The dataset's folder, in its official layout."),
+    out: Path = typer.Argument(..., help="Where the shard set is written."),
+    split: str = typer.Option(..., "--split", help="The split of the dataset."),
+    workers: int = typer.Option(None, "--workers", min=1, help="Processes; one a core by default."),
+    samples_per_shard: int = typer.Option(256, "--samples-per-shard", min=1, help="Frames a shard."),
+    option: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="An option of the dataset plugin."),
+) -> None:
+    """Write a split as a shard set. A conversion that was interrupted is finished, not begun anew."""
+    from ..data import convert, open_dataset, parse_options
+
+    found, opened = open_dataset(dataset, parse_options(option))
+    cores = len(os.sched_getaffinity(0))
+    shards = convert(found.declaration.name, opened, source, out, split, workers or cores, samples_per_shard)
+    print(f"{shards.path}: {len(shards)} frames")
+
+
+@app.command()
+def verify(
+    shards: Path = typer.Argument(..., help="A shard set."),
+    full: bool = typer.Option(False, "--full", help="Every checksum and every decode, not only the index."),
+) -> None:
+    """Is a shard set whole? Exit code 2 if not, with what is wrong."""
+    from ..data import default_loader
+    from ..progress import Progress
+
+    opened = default_loader().open(str(shards))
+    with Progress("verifying", len(opened), "frame") as progress:
+        wrong = opened.verify(full, lambda done, _: progress.advance(done))
+    if wrong:
+        raise DataError(f"{len(wrong)} things are wrong:\n  " + "\n  ".join(wrong), where=str(shards))
+    print(f"{shards}: {len(opened)} frames, all {'checksums and decodes' if full else 'files and tables'} right")
+
+
+@app.command()
+def stats(
+    shards: Path = typer.Argument(..., help="A shard set."),
+    as_json: bool = typer.Option(False, "--json", help="For programs."),
+) -> None:
+    """Counts by task, class, scene and tag."""
+    from ..data import default_loader, statistics
+
+    found = statistics(default_loader().open(str(shards)))
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    cameras = ", ".join(f"{name} {c['width']}x{c['height']}" for name, c in found["cameras"].items())
+    print(f"{shards}: {found['frames']} frames, {found['scenes']} scenes, {found['shards']} shards; {cameras}")
+    for task, counts in found["class_counts"].items():
+        print(f"\n{task}: {found['labelled_frames'].get(task, 0)} frames labelled")
+        _print_counts(counts)
+    for tag, counts in found["tags"].items():
+        print(f"\n{tag}")
+        _print_counts(counts)
+
+
+def _print_counts(counts: dict[str, int]) -> None:
+    total, width = sum(counts.values()), max((len(name) for name in counts), default=0)
+    for name, count in counts.items():
+        print(f"  {name.ljust(width)}  {count:>12,}  {100 * count / max(total, 1):5.1f}%")
+
+
+@app.command()
+def view(
+    shards: Path = typer.Argument(..., help="A shard set."),
+    out: Path = typer.Option(Path("view.png"), "--out", help="The picture that is written."),
+    count: int = typer.Option(12, "--count", min=1, help="How many frames, spread over the set."),
+    columns: int = typer.Option(3, "--columns", min=1),
+) -> None:
+    """A contact sheet of frames with all their labels drawn."""
+    from ..data import default_loader
+    from ..looking import sheet_of_shards
+
+    sheet_of_shards(default_loader().open(str(shards)), count, columns, out)
+    print(out)
+
+
+@app.command()
+def batch(
+    what: str = typer.Argument(..., help="A recipe, or a run's folder.", metavar="RECIPE|RUN"),
+    overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]..."),
+    step: int = typer.Option(1, "--step", min=1, help="The step, counted from 1 as in metrics.jsonl."),
+    out: Path = typer.Option(Path("batch.png"), "--out", help="The picture that is written."),
+) -> None:
+    """Draw the inputs and targets of a step after all transforms, as the model gets them; no training state is needed."""
+    from ..looking import sheet_of_step
+
+    keys = sheet_of_step(_recipe_of(what, overrides or []), step, out)
+    print("\n".join([*keys, str(out)]))
+
+
+@app.command()
+def samples(
+    what: str = typer.Argument(..., help="A recipe, or a run's folder.", metavar="RECIPE|RUN"),
+    overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]..."),
+    step: int = typer.Option(1, "--step", min=1, help="The step, counted from 1 as in metrics.jsonl."),
+) -> None:
+    """List the keys of a step, one slot a line, with no run."""
+    from ..train import build_loader, data_spec
+
+    recipe = _recipe_of(what, overrides or [])
+    stream = build_loader(recipe).training(
+        data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
+        rank=0, world=1, threads=0, pin=False,
+    )  # fmt: skip
+    for slot, keys in enumerate(stream.keys(step - 1)):
+        print(f"{slot}: {' '.join(keys)}")
+    stream.close()
+
+
+def _recipe_of(what: str, overrides: list[str]) -> Any:
+    from ..manager import get_manager
+    from ..recipe import Recipe, load_recipe
+    from ..run import RunFolder
+
+    if not Path(what).is_dir():
+        return load_recipe(what, tuple(overrides), get_manager())
+    if overrides:
+        raise UserError("a run's recipe is what it is: overrides go with a recipe file")
+    return Recipe.from_resolved(RunFolder(Path(what)).resolved_recipe(), get_manager())

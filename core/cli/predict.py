@@ -1,0 +1,42 @@
+"""``drivetrain predict``: a run's model on pictures or shards that need no labels."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import typer
+
+from ..manager import get_manager
+from .train import say
+
+
+def predict(
+    run: Path = typer.Argument(..., help="A run's folder."),
+    data: Path = typer.Argument(..., help="A shard set, or a folder of JPEG and PNG pictures."),
+    out: Path = typer.Option(..., "--out", help="Where the prediction set and the pictures are written."),
+    checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),
+    panels: int = typer.Option(16, "--panels", min=0, help="How many pictures to draw."),
+) -> None:
+    """Predict, and draw what was predicted. Nothing is scored: see eval."""
+    from ..comm import Comm
+    from ..evaluate import save_panels
+    from ..looking import shards_of_pictures, spec_of_shards
+    from ..predictor import Predictor
+    from ..run import RunFolder
+
+    comm = Comm.start()
+    try:
+        predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
+        with tempfile.TemporaryDirectory() as scratch:
+            shards = str(data)
+            if not (data / "dataset.json").is_file():
+                here = shards_of_pictures(data, Path(scratch) / "shards", predictor.recipe) if comm.is_main else None
+                shards = comm.broadcast(here)
+            spec = spec_of_shards(predictor.recipe, shards)
+            _, shown = predictor.evaluate(out / "predictions", "predict", spec, panels, scored=False)
+        if comm.is_main:
+            save_panels(shown, predictor.recipe.classes, out / "pictures")
+            say(f"predictions in {out / 'predictions'}, pictures in {out / 'pictures'}")
+    finally:
+        comm.close()

@@ -1,0 +1,40 @@
+"""``drivetrain train``: start or resume a run."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..errors import GATE_FAILED
+from ..manager import get_manager
+
+
+def say(text: str) -> None:
+    """What people read goes to standard error; standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def train(
+    recipe: str = typer.Argument(..., help="A recipe file."),
+    overrides: list[str] = typer.Argument(None, help="key.sub=value", metavar="[KEY=VALUE]..."),
+    run: str = typer.Option(None, "--run", help="The run's folder: made, or resumed where it stands."),
+    allow: list[str] = typer.Option([], "--allow", help="A key that a resumed run may change, order or model or not."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="One training, evaluation and save step, to see that it works."),
+    overfit_batches: int = typer.Option(None, "--overfit-batches", min=1, help="Repeat the first N steps' data."),
+) -> None:
+    """Train a recipe, under any launcher: deepspeed, torchrun, or alone.
+
+    A run folder that is there already is resumed after its newest whole checkpoint.
+    """
+    from ..start import Request, failed_gates, run_training
+
+    request = Request(recipe, tuple(overrides or ()), run, tuple(allow), dry_run, overfit_batches)
+    done = run_training(request, get_manager().controls, say)
+    if done.is_main:
+        say(f"done: {done.path}")
+        failed = [] if dry_run else failed_gates(done.gates, done.figures)
+        for line in failed:
+            say(line)
+        if failed:
+            raise typer.Exit(GATE_FAILED)

@@ -1,0 +1,153 @@
+"""The ranks of a job: who they are, and how they talk about things that are not gradients.
+
+The process group is read from the environment that ``deepspeed`` and ``torchrun`` set; without it there is one rank.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from .errors import UserError
+
+
+@dataclass
+class Comm:
+    """``rank`` of ``world``, ``local_rank`` of ``local_world`` on this host, the ``device`` of this rank, and the CPU
+    cores that are its share. Every method is collective: all ranks call it, in the same order."""
+
+    rank: int
+    world: int
+    local_rank: int
+    local_world: int
+    device: torch.device
+    cores: int
+    _objects: Any = None
+    _started: bool = False
+
+    @staticmethod
+    def start(timeout_s: float = 1800) -> Comm:
+        """Join the job that the environment describes, and set this rank's threads to its share of the cores."""
+        rank, world = _integer("RANK", 0), _integer("WORLD_SIZE", 1)
+        local_rank, local_world = _integer("LOCAL_RANK", 0), _local_world(world)
+        if not 0 <= rank < world:
+            raise UserError(f"RANK={rank} is outside WORLD_SIZE={world}", remedy="start ranks with deepspeed or torchrun")
+        cores = max(1, len(os.sched_getaffinity(0)) // local_world)
+        torch.set_num_threads(cores)
+        comm = Comm(rank, world, local_rank, local_world, _device(local_rank), cores)
+        if world > 1:
+            comm._connect(timedelta(seconds=timeout_s))
+        return comm
+
+    def _connect(self, timeout: timedelta) -> None:
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=timeout)
+            self._started = True
+        # Python objects go over gloo: with nccl they would have to pass through the device.
+        self._objects = dist.new_group(backend="gloo", timeout=timeout) if self.device.type == "cuda" else dist.group.WORLD
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's ``value``, pickled, on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._objects)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any] | None:
+        """On rank 0 every rank's ``value`` in the order of ranks, elsewhere None."""
+        if self.world == 1:
+            return [value]
+        out: list[Any] | None = [None] * self.world if self.is_main else None
+        dist.gather_object(value, out, dst=0, group=self._objects)
+        return out
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """Every rank's ``value`` on every rank."""
+        if self.world == 1:
+            return [value]
+        out: list[Any] = [None] * self.world
+        dist.all_gather_object(out, value, group=self._objects)
+        return out
+
+    def barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier(group=self._objects)
+
+    def average_(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace floating ``tensors`` by their means over ranks, in place, in one reduction a dtype."""
+        if self.world == 1:
+            return
+        for dtype in {t.dtype for t in tensors if t.is_floating_point()}:
+            same = [t for t in tensors if t.dtype == dtype]
+            flat = torch.cat([t.reshape(-1) for t in same])
+            dist.all_reduce(flat)
+            flat /= self.world
+            for t, mean in zip(same, flat.split([t.numel() for t in same])):
+                t.copy_(mean.view_as(t))
+
+    def together(self, work: Callable[[], Any]) -> Any:
+        """Do ``work``, which talks to no other rank, and go on only if it went well on every rank.
+
+        Raises, on every rank, the error of the lowest rank that had one.
+        """
+        error: Exception | None = None
+        result = None
+        try:
+            result = work()
+        except Exception as caught:
+            error = caught
+        told = error if error is None or isinstance(error, UserError) else RuntimeError(f"rank {self.rank}: {error!r}")
+        for rank, other in enumerate(self.all_gather(told)):
+            if isinstance(other, UserError):
+                other.told = True
+            if other is not None:
+                raise (error if rank == self.rank and error is not None else other)
+        return result
+
+    def close(self) -> None:
+        if self._started and dist.is_initialized():
+            dist.destroy_process_group()
+            self._started = False
+
+
+def world_from_environment() -> int:
+    """The number of ranks of this job, without joining it."""
+    return _integer("WORLD_SIZE", 1)
+
+
+def rank_from_environment() -> int:
+    return _integer("RANK", 0)
+
+
+def _integer(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not text.lstrip("-").isdigit():
+        raise UserError(f"environment variable {name}={text!r}: expected a whole number")
+    return int(text)
+
+
+def _local_world(world: int) -> int:
+    for name in ("LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
+        if os.environ.get(name):
+            return _integer(name, 1)
+    return world
+
+
+def _device(local_rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)

@@ -1,0 +1,95 @@
+"""What the ``data`` commands do: writing shard sets, and looking at them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .contracts import Dataset, Loader, ShardSet
+from .errors import DataError, RecipeError, UserError
+from .manager import Found, get_manager
+from .progress import Progress
+
+
+def default_loader() -> Loader:
+    """The loader that reads and writes shard sets where no recipe names one."""
+    found = get_manager().default("loader")
+    config = found.load_config()
+    return found.load_factory()(config() if config else None)
+
+
+def open_dataset(name: str, options: Mapping[str, Any]) -> tuple[Found, Dataset]:
+    """A dataset plugin with its options. Raises RecipeError for an option that it does not have."""
+    from pydantic import ValidationError
+
+    found = get_manager().resolve("dataset", name)
+    config = found.load_config()
+    if config is None and options:
+        raise RecipeError(f"dataset {name!r} has no options, got {', '.join(options)}")
+    try:
+        return found, found.load_factory()(config(**options) if config else None)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(config.model_fields)
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"dataset {name!r}: option {place}: {first['msg']}", remedy=f"options: {known}") from error
+
+
+def convert(name: str, dataset: Dataset, source: Path, out: Path, split: str, workers: int, samples_per_shard: int) -> ShardSet:
+    """A dataset's split as a shard set at ``out``, with progress."""
+    with Progress(f"{name} {split}", None, "frame") as progress:
+
+        def advance(done: int, total: int) -> None:
+            progress.total = total
+            progress.advance(done)
+
+        sizes = {"workers": workers, "samples_per_shard": samples_per_shard}
+        return default_loader().convert(dataset, source, out, split, dataset_name=name, progress=advance, **sizes)
+
+
+def statistics(shards: ShardSet) -> dict[str, Any]:
+    """Counts of a shard set, from its index alone: frames, scenes, tags, and per task the frames and class counts."""
+    rows = shards.index.to_pylist()
+    tags: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
+    labelled: Counter[str] = Counter()
+    for row in rows:
+        for tag, value in _mapping(row.get("tags")).items():
+            tags.setdefault(tag, Counter())[value] += 1
+        labelled.update(row.get("labelled") or ())
+        for task, classes in _mapping(row.get("class_counts")).items():
+            counts.setdefault(task, Counter()).update(_mapping(classes))
+    return {
+        "path": shards.path, "frames": len(rows), "scenes": len({row["scene"] for row in rows}),
+        "shards": len({row["shard"] for row in rows}), "cameras": shards.info.get("cameras", {}),
+        "labelled_frames": dict(labelled), "class_counts": {task: dict(c.most_common()) for task, c in counts.items()},
+        "tags": {tag: dict(c.most_common()) for tag, c in sorted(tags.items())},
+    }  # fmt: skip
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A mapping out of an Arrow cell: a dict, or a list of pairs, without the entries that are null."""
+    pairs = value.items() if isinstance(value, Mapping) else (value or ())
+    return {k: v for k, v in pairs if v is not None}
+
+
+def find_shard_sets(folder: Path) -> list[Path]:
+    """The folders at or below ``folder`` that hold a ``dataset.json``. Raises DataError where there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder", remedy="make a first set with: drivetrain data synth ./shards/demo")
+    return sorted(path.parent for path in folder.glob("**/dataset.json"))
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """``key=value`` words; a value is read as YAML."""
+    from .recipe_sources import parse_value
+
+    options = {}
+    for word in words:
+        key, found, value = word.partition("=")
+        if not found:
+            raise UserError(f"{word!r}: expected KEY=VALUE")
+        options[key] = parse_value(value)
+    return options

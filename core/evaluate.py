@@ -1,0 +1,161 @@
+"""Evaluation: predictions, their metrics exact over ranks, and the prediction set that everything else reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .batch import Batch
+from .checkpoint import write_json
+from .comm import Comm
+from .contracts import EvaluationStream, Metric, MetricContext, Panel
+from .frame import CameraLabels, Encoded, Frame, boxes_to_json, encode_key
+from .prediction import Prediction
+from .progress import Progress
+from .recipe import Recipe
+
+
+def build_metrics(recipe: Recipe) -> dict[str, Metric]:
+    """The recipe's metrics, each for its own task."""
+    out = {}
+    for name, chosen in recipe.metrics.items():
+        task = chosen.found.declaration.task
+        out[name] = chosen.found.load_factory()(chosen.config, MetricContext(task, recipe.classes[task]))
+    return out
+
+
+def figures(recipe: Recipe, results: Mapping[str, Any]) -> dict[str, float | None]:
+    """Metric entry -> its one figure, which gates, retention and curves look at."""
+    return {name: results[name][chosen.found.declaration.name] for name, chosen in recipe.metrics.items()}
+
+
+def evaluate(
+    predict: Callable[[Batch], list[Prediction]], stream: EvaluationStream, metrics: Mapping[str, Metric], comm: Comm,
+    out: Path, about: Mapping[str, Any], panels: int = 0, limit: int | None = None,
+) -> tuple[dict[str, Any], list[Panel]]:  # fmt: skip
+    """Predict a split, write the prediction set to ``out``, and return the results, on every rank, with rank 0's panels.
+
+    Every rank makes the same number of forwards; a filler's predictions count for nothing. ``limit``: batches, for a trial.
+    """
+    chosen: list[Panel] = []
+    batches = len(stream) if limit is None else min(limit, len(stream))
+    every = max(1, batches // panels) if panels else 0
+    with PredictionWriter(out, comm) as writer, Progress("evaluating", batches, "batch", shown=comm.is_main) as progress:
+        for number, batch in enumerate(stream):
+            if number >= batches:
+                break
+            predictions = predict(batch)
+            if not batch.filler:
+                _take(predictions, batch, metrics, writer)
+                if every and number % every == 0 and len(chosen) < panels and comm.is_main:
+                    chosen.append(panel_of(predictions[0], _frames(batch)[0]))
+            batch.release()
+            progress.advance(number + 1)
+        results = _merge(metrics, comm)
+        missing = sorted({key for keys in comm.all_gather(list(stream.missing)) for key in keys})
+        if missing:
+            results["missing_frames"] = missing
+        writer.finish({**about, "results": results, "missing_frames": missing})
+    return results, chosen
+
+
+def _take(predictions: list[Prediction], batch: Batch, metrics: Mapping[str, Metric], writer: PredictionWriter) -> None:
+    for prediction, frame in zip(predictions, _frames(batch)):
+        assert prediction.key == frame.key
+        writer.add(prediction)
+        for metric in metrics.values():
+            metric.update(prediction, frame)
+
+
+def _frames(batch: Batch) -> list[Frame]:
+    assert batch.frames is not None, "an evaluation batch carries its frames"
+    return batch.frames
+
+
+def _merge(metrics: Mapping[str, Metric], comm: Comm) -> dict[str, Any]:
+    states = comm.gather({name: metric.state() for name, metric in metrics.items()})
+    results: dict[str, Any] | None = None
+    if states is not None:
+        for state in states[1:]:
+            for name, metric in metrics.items():
+                metric.merge(state[name])
+        results = {name: metric.compute() for name, metric in metrics.items()}
+    return comm.broadcast(results)
+
+
+def panel_of(prediction: Prediction | None, frame: Frame) -> Panel:
+    """The first camera of a frame as a picture with its labels and what a model says of them."""
+    name, camera = next(iter(frame.cameras.items()))
+    assert camera.image is not None
+    image = decode_image(camera.image)
+    said = prediction.cameras.get(name) if prediction else None
+    return Panel(frame.key, image, CameraLabels(camera.boxes, camera.semantic), said)
+
+
+def decode_image(image: Encoded) -> np.ndarray:
+    """uint8 [H, W, 3] RGB at full size: for looking at, not for training."""
+    decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None
+    return decoded
+
+
+class PredictionWriter:
+    """A prediction set: tars like a shard set's, one a rank (``KEY.cam_front.semantic.png``, ``KEY.json``), and
+    ``predictions.json``, which names the run and is written last. Written aside, renamed by `finish`."""
+
+    def __init__(self, folder: Path, comm: Comm):
+        self.folder, self.comm = folder, comm
+        self.aside = folder.with_name(f".{folder.name}.tmp")
+
+    def __enter__(self) -> PredictionWriter:
+        if self.comm.is_main:
+            shutil.rmtree(self.aside, ignore_errors=True)
+            self.aside.mkdir(parents=True)
+        self.comm.barrier()
+        self._tar = tarfile.open(self.aside / f"rank-{self.comm.rank:05d}.tar", "w")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tar.close()
+
+    def add(self, prediction: Prediction) -> None:
+        stem = encode_key(prediction.key)
+        record: dict[str, Any] = {"key": prediction.key, "cameras": {}}
+        for name, said in prediction.cameras.items():
+            if said.semantic is not None:
+                ok, png = cv2.imencode(".png", np.asarray(said.semantic))
+                assert ok
+                self._member(f"{stem}.{name}.semantic.png", png.tobytes())
+            record["cameras"][name] = {} if said.boxes is None else {"boxes": boxes_to_json(said.boxes)}
+        self._member(f"{stem}.json", json.dumps(record, separators=(",", ":")).encode())
+
+    def _member(self, name: str, data: bytes) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
+
+    def finish(self, about: Mapping[str, Any]) -> None:
+        """Close every rank's tar and make the set count."""
+        self._tar.close()
+        self.comm.barrier()
+        if self.comm.is_main:
+            write_json(self.aside / "predictions.json", about)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.aside.rename(self.folder)
+        self.comm.barrier()
+
+
+def save_panels(panels: Iterable[Panel], classes: Mapping[str, tuple[str, ...]], folder: Path) -> None:
+    """One PNG a panel: picture, truth and prediction side by side."""
+    from .pictures import compare, save_png
+
+    for panel in panels:
+        save_png(folder / f"{encode_key(panel.key)}.png", compare(panel, classes))

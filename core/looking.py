@@ -1,0 +1,111 @@
+"""Pictures of data: contact sheets of shards and of batches, and shards out of a folder of pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .contracts import DataSpec, ShardSet, Source
+from .data import default_loader
+from .errors import DataError
+from .evaluate import panel_of
+from .frame import Boxes, Camera, CameraLabels, ClassInfo, Encoded, Frame
+from .pictures import contact_sheet, draw_labels, save_png
+from .recipe import Recipe
+from .train import build_loader, data_spec
+
+_PICTURES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
+
+
+def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path) -> None:
+    """``count`` frames spread over a shard set, with their labels drawn in the dataset's own classes."""
+    numbers = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round().astype(int))
+    tiles, captions = [], []
+    for number in numbers:
+        frame = shards.frame(int(number))
+        panel = panel_of(None, frame)
+        tiles.append(draw_labels(panel.image, panel.truth, shards.classes))
+        captions.append(" ".join([frame.key, *frame.tags.values()]))
+    save_png(out, contact_sheet(tiles, columns, captions))
+
+
+def sheet_of_step(recipe: Recipe, step: int, out: Path) -> list[str]:
+    """Inputs and targets of all slots of a step (counted from 1) as the model gets them; returns the keys."""
+    stream = build_loader(recipe).training(
+        data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
+        rank=0, world=1, threads=1, pin=False,
+    )  # fmt: skip
+    tiles, captions = [], []
+    try:
+        for batch in islice(stream.batches(step - 1), recipe.batch.slots):
+            camera = batch.camera
+            for i, key in enumerate(batch.keys):
+                height, width = camera.sizes[i].tolist()
+                labels = _labels_of_targets(camera.targets, i, (height, width), recipe)
+                tiles.append(draw_labels(camera.images[i, :height, :width].numpy().copy(), labels, recipe.classes))
+                captions.append(key)
+            batch.release()
+    finally:
+        stream.close()
+    save_png(out, contact_sheet(tiles, recipe.batch.micro, captions))
+    return captions
+
+
+def _labels_of_targets(targets: dict[str, dict[str, Any]], i: int, size: tuple[int, int], recipe: Recipe) -> CameraLabels:
+    labels = CameraLabels()
+    if "semantic_segmentation" in targets:
+        labels.semantic = targets["semantic_segmentation"]["mask"][i, : size[0], : size[1]].numpy().copy()
+    if "object_detection" in targets:
+        fields = {name: tensor[i] for name, tensor in targets["object_detection"].items()}
+        valid, ignored = fields["valid"], fields["ignore_valid"]
+        names = [recipe.classes["object_detection"][c] for c in fields["classes"][valid].tolist()]
+        boxes = np.concatenate([fields["boxes"][valid].numpy(), fields["ignore_boxes"][ignored].numpy()])
+        flags = np.arange(len(boxes)) >= len(names)
+        labels.boxes = Boxes(boxes, names + ["ignore"] * int(flags.sum()), ignore=flags)
+    return labels
+
+
+class Pictures:
+    """A folder of pictures as a dataset without labels, in a recipe's classes."""
+
+    def __init__(self, classes: dict[str, tuple[str, ...]]):
+        self.classes = {task: tuple(ClassInfo(n, i) for i, n in enumerate(names)) for task, names in classes.items()}
+
+    def index(self, root: Path, split: str) -> list[tuple[str, Path]]:
+        found = sorted(p for p in Path(root).rglob("*") if p.suffix.lower() in _PICTURES)
+        if not found:
+            raise DataError(f"{root}: no .jpg or .png pictures in it", remedy="name a folder of pictures, or a shard set")
+        return [(path.relative_to(root).with_suffix("").as_posix(), path) for path in found]
+
+    def load(self, ref: tuple[str, Path]) -> Frame:
+        from PIL import Image
+
+        key, path = ref
+        with Image.open(path) as picture:
+            width, height = picture.size
+        image = Encoded(path.read_bytes(), _PICTURES[path.suffix.lower()])
+        return Frame(key, cameras={"picture": Camera(image=image, width=width, height=height)})
+
+
+def shards_of_pictures(folder: Path, out: Path, recipe: Recipe) -> str:
+    """A folder of pictures as a shard set, so that prediction has one road. Returns its path."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder", remedy="name a folder of pictures, or a shard set")
+    dataset = Pictures({task: tuple(names) for task, names in recipe.classes.items()})
+    default_loader().convert(dataset, folder, out, "predict", dataset_name="pictures", workers=1, samples_per_shard=256)
+    return str(out)
+
+
+def spec_of_shards(recipe: Recipe, shards: str) -> DataSpec:
+    """What a recipe reads, but from ``shards``, whose classes need not be the recipe's: nothing of them is scored."""
+    classes = default_loader().open(shards).classes
+    taxonomy = {task: {c.name: c.name if c.name in names else "ignore" for c in classes.get(task, ())}
+                for task, names in recipe.classes.items()}  # fmt: skip
+    spec = data_spec(recipe, "val")
+    return dataclasses.replace(spec, sources=(Source("predict", shards, taxonomy),), cameras=None)
+
+

@@ -1,0 +1,75 @@
+"""A trained model outside training: from a run's checkpoint to predictions, on one rank or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .batch import Batch
+from .checkpoint import Checkpoint, checkpoint_path, newest_checkpoint
+from .comm import Comm
+from .contracts import DataSpec, EvaluationStream, Panel
+from .errors import CheckpointError
+from .evaluate import build_metrics, evaluate
+from .manager import PluginManager
+from .prediction import Prediction
+from .recipe import Recipe
+from .run import RunFolder
+from .train import build_loader, build_model, data_spec
+
+
+class Predictor:
+    """The model of a run, with the weights of one checkpoint.
+
+    ``which``: ``newest``, ``best``, or the number of a step. Raises CheckpointError where there is none.
+    """
+
+    def __init__(self, folder: RunFolder, comm: Comm, manager: PluginManager, which: str = "newest",
+                 say: Callable[[str], None] = print):  # fmt: skip
+        self.folder, self.comm = folder, comm
+        self.recipe = Recipe.from_resolved(folder.resolved_recipe(), manager)
+        self.checkpoint = find_checkpoint(folder, which, say)
+        self.model = build_model(self.recipe, say, self.checkpoint).to(comm.device).eval()
+
+    def __call__(self, batch: Batch) -> list[Prediction]:
+        device = self.comm.device
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            return self.model(batch.to(device))
+
+    def evaluate(self, out: Path, split: str = "val", spec: DataSpec | None = None, panels: int = 0, scored: bool = True
+                 ) -> tuple[dict[str, Any], list[Panel]]:  # fmt: skip
+        """Predict a split of the recipe, or what ``spec`` says, into a prediction set at ``out``, and score it if asked."""
+        stream = self._stream(spec or data_spec(self.recipe, split))
+        about = {"run": self.folder.info()["id"], "step": self.checkpoint.step, "classes": self.recipe.classes, "split": split}
+        metrics = build_metrics(self.recipe) if scored else {}
+        try:
+            return evaluate(self, stream, metrics, self.comm, out, about, panels)
+        finally:
+            stream.close()
+
+    def _stream(self, spec: DataSpec) -> EvaluationStream:
+        micro = self.recipe.evaluation.batch or self.recipe.batch.micro
+        comm = self.comm
+        return build_loader(self.recipe).evaluation(
+            spec, batch_micro=micro, rank=comm.rank, world=comm.world, threads=comm.cores, pin=comm.device.type == "cuda"
+        )
+
+
+def find_checkpoint(folder: RunFolder, which: str, say: Callable[[str], None]) -> Checkpoint:
+    """The checkpoint of a run that ``newest``, ``best`` or a step's number names."""
+    newest = newest_checkpoint(folder.checkpoints, say)
+    if newest is None:
+        raise CheckpointError(f"{folder.path} has no whole checkpoint yet")
+    if which == "newest":
+        return newest
+    if which == "best":
+        best = newest.state.get("best")
+        if not best:
+            raise CheckpointError(f"{folder.path} keeps no best checkpoint", remedy="set checkpoint.best to a metric's name")
+        which = str(best["step"])
+    if not which.isdigit():
+        raise CheckpointError(f"--checkpoint {which}: expected newest, best, or the number of a step")
+    return Checkpoint(checkpoint_path(folder.checkpoints, int(which)))

@@ -1,0 +1,77 @@
+"""How far it is: a bar where there is a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Progress of one piece of work of ``total`` units. Use as a context; call `advance` as it goes.
+
+    ``shown`` is False on ranks that are silent.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str, start: int = 0, shown: bool = True):
+        self.what, self.total, self.unit, self.done, self._begin = what, total, unit, start, start
+        self.shown, self._bar, self._task, self._note = shown, None, None, ""
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self.shown and sys.stderr.isatty():
+            self._bar = _rich_bar()
+            self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self.shown and kind is None and self.done > self._begin:
+            self._line()
+
+    def advance(self, done: int, note: str = "") -> None:
+        """``done`` units are done in all; ``note`` is shown beside them."""
+        first, self.done, self._note = self.done == self._begin, done, note
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, note=f"{self.rate:.2f} {self.unit}/s  {note}")
+        elif self.shown and (first or time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES):
+            self._line()
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        if self.shown:
+            (self._bar.console.print if self._bar is not None else _plain)(text)
+
+    @property
+    def rate(self) -> float:
+        return (self.done - self._begin) / max(time.monotonic() - self._started, 1e-9)
+
+    def _line(self) -> None:
+        self._last_line = time.monotonic()
+        left = "" if not self.total else f", {_clock((self.total - self.done) / max(self.rate, 1e-9))} left"
+        of = f"/{self.total}" if self.total else ""
+        _plain(f"{self.what} {self.done}{of} {self.unit}s, {self.rate:.2f}/s{left}  {self._note}".rstrip())
+
+
+def _plain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _rich_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    what, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    return Bar(what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note, console=Console(stderr=True))

@@ -1,0 +1,323 @@
+"""The sections of a recipe, their validation, and their JSON Schema for editors.
+
+Sections that name a plugin are flat: the keys of the core (`ModelKeys`, `EntryKeys`) stand beside the plugin's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .recipe_sources import Key
+
+if TYPE_CHECKING:
+    from .manager import Found, PluginManager
+
+SINGLE = ("model", "loader", "parallelism", "optimizer", "lr_schedule")
+"""Sections that are one plugin each; their name is its kind."""
+NAMED = {"transforms": "transform", "metrics": "metric", "tracker": "tracker"}
+"""Sections that are named, ordered plugins, and their kind. An entry's plugin is that of its own name, if none is said."""
+RESERVED = ("ignore", "drop")
+"""What a taxonomy may map a class to beside the recipe's classes."""
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+PluginSection = dict[str, Any]
+Count = Annotated[int, Field(ge=1)]
+ClassNames = Annotated[list[str], Field(min_length=1, max_length=255)]
+
+
+class Section(BaseModel):
+    """Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=False)
+
+
+class SourceSection(Section):
+    shards: str = Field(description="the shard set's folder or address")
+    taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
+    enabled: bool = Field(True, exclude=True, description="false removes this source")
+
+
+class DataSection(Section):
+    train: dict[str, SourceSection] = Field(min_length=1, description="what is trained on, by name")
+    val: dict[str, SourceSection] = Field({}, description="what is evaluated on, by name")
+    classes: ClassNames | dict[str, ClassNames] = Field(description="the model's classes; per task where it has several")
+    cameras: list[str] | None = Field(None, description="which cameras; null: the shard set's only one")
+    taxonomy: dict[str, dict[str, str]] = Field({}, description="per source: its class -> class, ignore or drop")
+
+    @field_validator("classes")
+    @classmethod
+    def _names_are_distinct(cls, classes):
+        for names in classes.values() if isinstance(classes, dict) else [classes]:
+            repeated = sorted({n for n in names if names.count(n) > 1})
+            if repeated or set(names) & set(RESERVED):
+                raise ValueError(f"class names are distinct, and not one of {RESERVED}: {repeated or names}")
+        return classes
+
+
+class BatchSection(Section):
+    micro: Count = Field(description="samples that one rank computes at a time")
+    global_: Count = Field(alias="global", description="samples in an optimizer step, over all ranks")
+
+    @field_validator("global_")
+    @classmethod
+    def _is_a_multiple(cls, value, info):
+        micro = info.data.get("micro")
+        if micro and value % micro:
+            below = value - value % micro
+            near = " and ".join(str(n) for n in (below, below + micro) if n)
+            raise ValueError(f"{value} is not a multiple of batch.micro, {micro}; the nearest: {near}")
+        return value
+
+    @property
+    def slots(self) -> int:
+        """Micro-batches in a step; the world size must divide it."""
+        return self.global_ // self.micro
+
+
+class TrainSection(Section):
+    steps: Count = Field(description="optimizer steps of the whole schedule")
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: not clipped")
+    log_every: Count = Field(10, description="steps from one record to the next")
+    stop_at: Count | None = Field(None, description="leave at this step, the schedule staying whole")
+    record_samples: bool = Field(False, description="write the keys of every step's samples")
+    threads: Count | None = Field(None, description="threads of a rank that decode; null: its share of the cores")
+
+
+class EvaluationSection(Section):
+    every: Count | None = Field(None, description="steps from one evaluation to the next; null: at the end alone")
+    at_end: bool = Field(True, description="evaluate after the last step")
+    batch: Count | None = Field(None, description="samples at a time; null: batch.micro")
+    panels: int = Field(8, ge=0, description="pictures shown to the trackers")
+
+
+class CheckpointSection(Section):
+    every: Count | None = Field(None, description="steps from one checkpoint to the next; null: at the end alone")
+    at_end: bool = Field(True, description="save after the last step")
+    keep: Count = Field(3, description="how many of the newest are kept")
+    best: str | None = Field(None, description="the metric whose best checkpoint is kept too")
+
+
+class Gate(Section):
+    min: float | None = Field(None, description="the least that passes")
+    max: float | None = Field(None, description="the most that passes")
+
+    @model_validator(mode="after")
+    def _says_something(self):
+        if self.min is None and self.max is None:
+            raise ValueError("expected min or max")
+        return self
+
+
+class InitFrom(Section):
+    path: str = Field(description="a checkpoint, a run or a file of weights")
+    include: list[str] = Field([], description="patterns of parameter names to load; none: all")
+    exclude: list[str] = Field([], description="patterns of parameter names to leave")
+    rename: dict[str, str] = Field({}, description="prefix there -> prefix here")
+
+
+class EntryKeys(Section):
+    """The core's keys in a named entry."""
+
+    plugin: str | None = Field(None, description="NAME or DISTRIBUTION:NAME")
+    enabled: bool = Field(True, description="false removes this entry")
+
+
+class PluginKeys(Section):
+    """The core's keys in a section of one plugin."""
+
+    plugin: str | None = Field(None, description="NAME or DISTRIBUTION:NAME; null: the default")
+
+
+class ModelKeys(Section):
+    """The core's keys in the section ``model``."""
+
+    plugin: str = Field(description="NAME or DISTRIBUTION:NAME")
+    task: str | None = Field(None, description="what it is trained for; null: the model's only task")
+    tasks: list[str] | None = Field(None, min_length=1, description="the same for several tasks")
+    init_from: InitFrom | None = Field(None, description="weights to start from; null: from scratch")
+
+
+class Sections(Section):
+    """A recipe, whole."""
+
+    about: dict[str, Any] = Field({}, description="what it is, for readers; nothing reads it")
+    seed: int = Field(0, ge=0, description="of weights, order and augmentation")
+    data: DataSection
+    transforms: dict[str, PluginSection] = {}
+    model: PluginSection
+    loader: PluginSection = {}
+    batch: BatchSection
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward and backward pass")
+    parallelism: PluginSection = {}
+    optimizer: PluginSection = {}
+    lr_schedule: PluginSection = {}
+    train: TrainSection
+    evaluation: EvaluationSection = EvaluationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+    metrics: dict[str, PluginSection] = {}
+    tracker: dict[str, PluginSection] = {}
+    gates: dict[str, Gate] = Field({}, description="metric -> what it must reach, or the run fails")
+
+
+def core_keys(section: str) -> type[Section]:
+    """The core's own keys in a plugin section."""
+    return ModelKeys if section == "model" else EntryKeys if section in NAMED else PluginKeys
+
+
+# ---------------------------------------------------------------- validation
+
+
+def validate(model: type[AnyModel], data: Mapping[str, Any]) -> AnyModel:
+    """``data`` as ``model``, by the strict rules of JSON: a string is no number, 0 no boolean. A null where none is
+    admitted restores the default. Raises pydantic's ValidationError."""
+    values = deepcopy(dict(data))
+    while True:
+        try:
+            return model.model_validate_json(json.dumps(values), strict=True)
+        except ValidationError as error:
+            if not _restore_defaults(values, error):
+                raise
+
+
+def _restore_defaults(values: dict[str, Any], error: ValidationError) -> bool:
+    """Take out the nulls that ``error`` complains of; whether there were any."""
+    found = False
+    for item in error.errors():
+        key = real_key(item["loc"], values)
+        if item["type"] == "extra_forbidden" or item["input"] is not None or not key:
+            continue
+        parent: Any = values
+        for part in key[:-1]:
+            parent = parent[part]
+        if isinstance(parent, dict) and parent.get(str(key[-1]), 0) is None:
+            del parent[str(key[-1])]
+            found = True
+    return found
+
+
+def real_key(loc: Iterable[str | int], data: Any) -> Key:
+    """pydantic's ``loc`` without the names that it gives to the members of a union."""
+    key: list[str | int] = []
+    for part in loc:
+        inside = isinstance(data, dict) and part in data
+        if inside or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+            key.append(part)
+            data = data[part]
+    return tuple(key)
+
+
+def keys_at(model: type[BaseModel], loc: Iterable[str | int]) -> list[str]:
+    """The keys that a mapping at ``loc`` of ``model`` may have."""
+    for part in loc:
+        field = fields(model).get(str(part))
+        if field is None:  # a name in a mapping, or of a union's member
+            continue
+        inner = _model_in(field.annotation)
+        if inner is None:
+            return []
+        model = inner
+    return list(fields(model))
+
+
+def fields(model: type[BaseModel]) -> dict[str, Any]:
+    """Key as written -> pydantic's field."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for m in map(_model_in, get_args(annotation)) if m), None)
+
+
+# ---------------------------------------------------------------- JSON Schema
+
+
+def json_schema(manager: PluginManager) -> dict[str, Any]:
+    """JSON Schema (2020-12) of recipes with the plugins at hand. It asks for no key, since a recipe may extend another;
+    null, which restores a default, is allowed everywhere."""
+    defs: dict[str, Any] = {}
+    schema = _collected(Sections, "core", defs)
+    for section in (*SINGLE, *NAMED):
+        kind = NAMED.get(section, section)
+        found = manager.found(kind)
+        for f in found:
+            config = f.load_config()
+            own = {} if config is None else _collected(config, _label(f), defs).get("properties", {})
+            keys = _collected(core_keys(section), f"core.{section}", defs)["properties"]
+            defs[_label(f)] = {"type": "object", "description": f.declaration.about,
+                               "properties": keys | own, "additionalProperties": False}  # fmt: skip
+        defs[kind] = _by_plugin(found)
+        schema["properties"][section] = _named(kind, found) if section in NAMED else _single(kind, found)
+    schema["properties"]["extends"] = {
+        "type": "array", "items": {"type": "string"}, "description": "files, or names of shipped recipes, to start from"
+    }  # fmt: skip
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "drivetrain recipe"}
+    return _relaxed({**schema, **head, "$defs": defs})
+
+
+def _label(found: Found) -> str:
+    return f"{found.declaration.kind}.{found.full_name}"
+
+
+def _collected(model: type[BaseModel], label: str, defs: dict[str, Any]) -> dict[str, Any]:
+    """The schema of ``model``, its inner models put into ``defs``."""
+    schema = model.model_json_schema(by_alias=True, ref_template=f"#/$defs/{label}.{{model}}")
+    defs |= {f"{label}.{name}": inner for name, inner in schema.pop("$defs", {}).items()}
+    return schema
+
+
+def _names(found: Found, every: list[Found]) -> list[str]:
+    """How ``found`` may be called: in full, and bare where no other has the name."""
+    alone = [f.declaration.name for f in every].count(found.declaration.name) == 1
+    return [found.declaration.name, found.full_name] if alone else [found.full_name]
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _by_plugin(every: list[Found]) -> dict[str, Any]:
+    """A mapping whose key ``plugin`` decides what else it holds."""
+    return {
+        "type": "object",
+        "properties": {"plugin": {"enum": [name for f in every for name in _names(f, every)]}},
+        "allOf": [
+            {"if": {"required": ["plugin"], "properties": {"plugin": {"enum": _names(f, every)}}}, "then": _ref(_label(f))}
+            for f in every
+        ],
+    }
+
+
+def _unless_said(kind: str, implied: Found) -> dict[str, Any]:
+    return {"if": {"required": ["plugin"]}, "then": _ref(kind), "else": _ref(_label(implied))}
+
+
+def _single(kind: str, every: list[Found]) -> dict[str, Any]:
+    default = next((f for f in every if f.declaration.default), None)
+    return _ref(kind) if default is None else _unless_said(kind, default)
+
+
+def _named(kind: str, every: list[Found]) -> dict[str, Any]:
+    names = {name: _unless_said(kind, f) for f in every for name in _names(f, every)}
+    return {"type": "object", "properties": names, "additionalProperties": _ref(kind)}
+
+
+def _relaxed(schema: Any, is_properties: bool = False) -> Any:
+    """No property is asked for (the ``required`` of a condition stays), and each may be null."""
+    if isinstance(schema, list):
+        return [_relaxed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if is_properties:
+        return {name: {"anyOf": [_relaxed(item), {"type": "null"}]} for name, item in schema.items()}
+    return {
+        key: item if key == "if" else _relaxed(item, key == "properties")
+        for key, item in schema.items()
+        if key != "required"
+    }

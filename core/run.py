@@ -1,0 +1,168 @@
+"""A run's folder: what was asked, what was done, and where it stands.
+
+::
+
+    run.json              layout version, id, name, when it began
+    recipe.yaml           as written            recipe.resolved.json   as resolved, with every default
+    provenance.jsonl      one line a start: git, versions, plugins, data, hosts, command
+    metrics.jsonl         one record a logged step and an evaluation, the run's own, every tracker aside
+    samples/              the keys that each rank read, where train.record_samples is on
+    checkpoints/ predictions/ pictures/ quarantine.jsonl
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from .checkpoint import write_json
+from .errors import UserError
+
+LAYOUT = 1
+_PACKAGES = ("drivetrain", "torch", "torchvision", "deepspeed", "numpy", "simplejpeg", "opencv-python-headless", "wandb")
+
+
+class RunFolder:
+    """A run's folder on disk. Opening it reads; `begin` makes or continues it, on rank 0 alone."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._lock: IO[str] | None = None
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "run.json").is_file()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    def info(self) -> dict[str, Any]:
+        """``run.json``. Raises UserError where this is no run, or one of a later layout."""
+        if not self.exists:
+            raise UserError(f"{self.path} is no run: there is no run.json in it",
+                            remedy="a run is what `drivetrain train RECIPE --run DIR` leaves")  # fmt: skip
+        info = json.loads((self.path / "run.json").read_text())
+        if info["layout"] != LAYOUT:
+            raise UserError(f"{self.path}: run layout {info['layout']}, this version reads {LAYOUT}")
+        return info
+
+    def resolved_recipe(self) -> dict[str, Any]:
+        self.info()
+        return json.loads((self.path / "recipe.resolved.json").read_text())
+
+    def begin(self, written: str, resolved: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the folder, or continue it. Raises UserError where another process is running it, or it is something else."""
+        if not self.exists and self.path.exists() and any(self.path.iterdir()):
+            raise UserError(f"{self.path} holds files but is no run", remedy="name a new or an empty folder with --run")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        if not self.exists:
+            info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": self.path.name, "began": _now()}
+            write_json(self.path / "run.json", info)
+        (self.path / "recipe.yaml").write_text(written)
+        write_json(self.path / "recipe.resolved.json", resolved)
+        append_record(self.path / "provenance.jsonl", provenance)
+        return self.info()
+
+    def _take_lock(self) -> None:
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            remedy = "wait for it, or name another --run"
+            raise UserError(f"{self.path}: another process is running this run", remedy=remedy) from None
+        except OSError:
+            pass  # a file system without locks: nothing to hold
+
+    def supersede(self, step: int) -> int:
+        """Mark the records after ``step`` as superseded, in metrics and samples; returns how many."""
+        files = [self.metrics, *sorted((self.path / "samples").glob("*.jsonl"))]
+        return sum(_supersede(path, step) for path in files if path.is_file())
+
+    def records(self, superseded: bool = False) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl``, without those that a resumed run has done again."""
+        return [r for r in read_records(self.metrics) if superseded or not r.get("superseded")]
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """One line of JSON at the end of a file, in one write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file of JSON lines; a torn last line (a writer was killed) is passed over."""
+    if not path.is_file():
+        return
+    with path.open() as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return
+            yield json.loads(line)
+
+
+def _supersede(path: Path, step: int) -> int:
+    records = list(read_records(path))
+    marked = [r for r in records if r["step"] > step and not r.get("superseded")]
+    for record in marked:
+        record["superseded"] = True
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text("".join(json.dumps(r) + "\n" for r in records))
+    os.replace(aside, path)  # also where nothing is marked: a torn last line goes
+    return len(marked)
+
+
+def provenance(plugins: Mapping[str, str], hosts: list[str], world: int, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a start of a run comes from; nothing of the environment but what is named here."""
+    return {
+        "at": _now(), "command": shlex.join(sys.argv), "git": _git_state(), "python": platform.python_version(),
+        "versions": {p: v for p in _PACKAGES if (v := _version(p))}, "plugins": dict(plugins), "data": dict(data),
+        "hosts": hosts, "world": world, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }  # fmt: skip
+
+
+def host_name() -> str:
+    return socket.gethostname()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the working directory and whether it has changes; None outside a repository."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"commit": head.stdout.strip(), "changed": bool(status.stdout.strip())} if head.returncode == 0 else None

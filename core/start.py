@@ -1,0 +1,189 @@
+"""From a command line to a run: rank 0 resolves everything once, the other ranks are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import PluginError, RecipeError, UserError
+from .manager import Controls, PluginManager, get_manager
+from .recipe import Recipe, compare, load_recipe
+from .run import RunFolder, host_name, provenance
+
+ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.taxonomy", "batch", "loader",
+                          "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
+"""What a resumed run may change only if it is named in ``--allow``."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of ``train``."""
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    run: str | None = None
+    allow: tuple[str, ...] = ()
+    dry_run: bool = False
+    overfit: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What rank 0 made of it, for every rank. No secrets: of the environment only what the recipe itself names."""
+
+    resolved: dict[str, Any]
+    run: str
+    checkpoint: str | None
+    controls: Controls
+    plugins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that has ended: its folder, the figures of its last evaluation by metric, the recipe's gates."""
+
+    path: Path
+    figures: dict[str, float | None]
+    gates: Mapping[str, Any]
+    is_main: bool
+
+
+def run_training(request: Request, controls: Controls, say: Callable[[str], None]) -> Done:
+    """Start or resume a run on this rank, and train it."""
+    from .comm import Comm, rank_from_environment, world_from_environment
+
+    plan: Plan | UserError | None = None
+    if rank_from_environment() == 0:
+        try:
+            plan = _plan(request, controls, world_from_environment(), say)
+        except UserError as error:
+            plan = error
+            if world_from_environment() == 1:
+                raise
+    from .checkpoint import Checkpoint
+    from .evaluate import figures
+    from .train import Training, train
+
+    comm = Comm.start()
+    try:
+        plan = comm.broadcast(plan)
+        if isinstance(plan, UserError):
+            plan.told = True
+            raise plan
+        assert plan is not None
+        manager = comm.together(lambda: _same_plugins(plan))
+        resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint)) if plan.checkpoint else None)
+        recipe = Recipe.from_resolved(plan.resolved, manager)
+        run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
+        if comm.is_main:
+            _introduce(run, say)
+        train(run)
+        reached = figures(recipe, run.results) if run.results else {}
+        return Done(run.folder.path, reached, recipe.gates, comm.is_main)
+    finally:
+        comm.close()
+
+
+def failed_gates(gates: Mapping[str, Any], reached: Mapping[str, float | None]) -> list[str]:
+    """The recipe's gates that the figures do not pass, a line each."""
+    lines = []
+    for name, gate in gates.items():
+        value = reached.get(name)
+        too_low = value is None or (gate.min is not None and value < gate.min)
+        too_high = value is not None and gate.max is not None and value > gate.max
+        if too_low or too_high:
+            lines.append(f"gate {name}: {value} is not within [{gate.min}, {gate.max}]")
+    return lines
+
+
+def _plan(request: Request, controls: Controls, world: int, say: Callable[[str], None]) -> Plan:
+    """On rank 0: read the recipe, find or make the run, choose the checkpoint."""
+    manager = get_manager(controls)
+    recipe = load_recipe(request.recipe, request.overrides, manager)
+    resolved = recipe.resolved()
+    folder = _run_folder(request, recipe)
+    if request.dry_run and folder.exists:
+        raise UserError("--dry-run makes a run of its own", remedy="leave --run out, or name a new folder")
+    if folder.exists:
+        _say_changes(folder.resolved_recipe(), resolved, request.allow, folder, say)
+    folder.begin(recipe.written, resolved, provenance(manager.digest(), [host_name()], world, _data_ids(recipe)))
+    checkpoint = _choose_checkpoint(folder, say)
+    return Plan(resolved, str(folder.path), checkpoint, controls, manager.digest())
+
+
+def _choose_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> str | None:
+    from .checkpoint import newest_checkpoint
+
+    found = newest_checkpoint(folder.checkpoints, say)
+    superseded = folder.supersede(found.step if found else 0)
+    if found:
+        later = f", {superseded} later records superseded" if superseded else ""
+        say(f"resuming {folder.path} after step {found.step}{later}")
+    return str(found.path) if found else None
+
+
+def _run_folder(request: Request, recipe: Recipe) -> RunFolder:
+    if request.run:
+        return RunFolder(Path(request.run))
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    kind = "-dry" if request.dry_run else ""
+    return RunFolder(Path("runs") / f"{Path(request.recipe).stem}{kind}-{stamp}")
+
+
+def _say_changes(old: Mapping[str, Any], new: Mapping[str, Any], allow: Iterable[str], folder: RunFolder,
+                 say: Callable[[str], None]) -> None:  # fmt: skip
+    """Print what changed in the recipe; refuse what would change the order or the model unless it is allowed."""
+    changes = compare(old, new)
+    for key, before, after in changes:
+        say(f"changed since {folder.path} began: {key}: {before} -> {after}")
+    refused = [k for k, _, _ in changes if _below(k, ORDER_AND_ARCHITECTURE) and not _below(k, tuple(allow))]
+    if refused:
+        raise RecipeError(
+            f"{folder.path} cannot go on with another {', '.join(refused)}: the order of samples or the model would change",
+            remedy=f"name a new --run, or insist with --allow {' --allow '.join(refused)}",
+        )
+
+
+def _below(key: str, heads: tuple[str, ...]) -> bool:
+    return any(key == head or key.startswith(head + ".") for head in heads)
+
+
+def _data_ids(recipe: Recipe) -> dict[str, Any]:
+    """Content and order ids of the shard sets, from their ``dataset.json``."""
+    out: dict[str, Any] = {}
+    for split in ("train", "val"):
+        for source in recipe.data_spec_sources(split):
+            path = Path(source.shards) / "dataset.json"
+            info = json.loads(path.read_text()) if path.is_file() else {}
+            out[f"{split}.{source.name}"] = {k: info.get(k) for k in ("order_id", "content_id")}
+    return out
+
+
+def _same_plugins(plan: Plan) -> PluginManager:
+    """This rank's plugins. Raises PluginError, naming the rank and the difference, where they are not rank 0's."""
+    manager = get_manager(plan.controls)
+    own = manager.digest()
+    differ = sorted(k for k in own.keys() | plan.plugins.keys() if own.get(k) != plan.plugins.get(k))
+    if differ:
+        from .comm import rank_from_environment
+
+        lines = [f"{n}: {own.get(n, 'not there')} here, {plan.plugins.get(n, 'not there')} on rank 0" for n in differ]
+        raise PluginError(f"rank {rank_from_environment()} on {host_name()} has other plugins:\n  " + "\n  ".join(lines),
+                          remedy="install the same environment on every host")  # fmt: skip
+    return manager
+
+
+def _introduce(run: Any, say: Callable[[str], None]) -> None:
+    recipe, comm = run.recipe, run.comm
+    parameters = sum(getattr(p, "ds_numel", p.numel()) for p in run.engine.model.parameters())
+    ranks = f"{_count(comm.world, 'rank')} on {comm.device.type}, {_count(comm.cores, 'thread')} each"
+    slots = f"{recipe.batch.slots} micro-batches of {recipe.batch.micro} a step"
+    say(f"run {run.folder.path}: {recipe.model.plugin}, {parameters / 1e6:.2f} M parameters; {slots}; {ranks}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

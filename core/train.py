@@ -1,0 +1,351 @@
+"""The training loop, and what a run is made of on one rank."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .batch import Batch
+from .checkpoint import Checkpoint, checkpoint_path, commit, retire
+from .comm import Comm
+from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
+from .errors import RecipeError, UserError
+from .evaluate import build_metrics, evaluate, figures, save_panels
+from .manager import PluginManager
+from .model import Model, ModelContext
+from .progress import Progress
+from .recipe import Recipe
+from .run import RunFolder, append_record
+from .seeding import hash_key
+from .weights import initialise, read_weights, restore
+
+
+def train(run: Training) -> None:
+    """Train from where the run stands to where the recipe ends it."""
+    with run.life_cycle():
+        for step in run.steps():
+            result = run.engine.step(run.micro_batches(step))
+            run.log(step, result)
+            if run.is_due("evaluation", step):
+                run.evaluate(step)
+            if run.is_due("checkpoint", step):
+                run.save(step)
+
+
+def build_loader(recipe: Recipe) -> Loader:
+    chosen = recipe.plugin("loader")
+    return chosen.found.load_factory()(chosen.config)
+
+
+def data_spec(recipe: Recipe, split: str) -> DataSpec:
+    """What a split of the recipe reads, with its transforms built."""
+    transforms = {name: chosen.found.load_factory()(chosen.config) for name, chosen in recipe.transforms.items()}
+    cameras = recipe.data.cameras
+    return DataSpec(recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if cameras is None else tuple(cameras),
+                    transforms, recipe.seed)  # fmt: skip
+
+
+def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None) -> Model:
+    """The recipe's model: from ``checkpoint`` where there is one, else from ``model.init_from``, else from the seed."""
+    torch.manual_seed(hash_key(recipe.seed, "model") >> 1)
+    chosen = recipe.plugin("model")
+    model = chosen.found.load_factory()(chosen.config, ModelContext(recipe.tasks, recipe.classes))
+    if checkpoint is not None:
+        restore(model, checkpoint)
+    elif recipe.model.init_from is not None:
+        source = recipe.model.init_from
+        say(f"model.init_from {source.path}: " + str(
+            initialise(model, read_weights(source.path), source.include, source.exclude, source.rename)))  # fmt: skip
+    return model
+
+
+class Training:
+    """A run on one rank: its engine, its stream of batches, and where it stands. All ranks make one together.
+
+    ``resume`` is the checkpoint to go on from. Raises UserError before the first step for what cannot work.
+    """
+
+    def __init__(self, recipe: Recipe, comm: Comm, folder: RunFolder, manager: PluginManager, resume: Checkpoint | None = None,
+                 overfit: int | None = None, trial: bool = False):  # fmt: skip
+        self.recipe, self.comm, self.folder, self.manager = recipe, comm, folder, manager
+        self.overfit, self.trial = overfit, trial
+        self.step = resume.step if resume else 0
+        self.best: dict[str, Any] | None = resume.state.get("best") if resume else None
+        self.results: dict[str, Any] = {}
+        self._evaluated_at = 0
+        self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
+        self._read: list[str] = []
+        self._waited = 0.0
+        self._since = time.monotonic()
+        self._tracker_ids: dict[str, str] = dict(resume.state.get("trackers", {})) if resume else {}
+        comm.together(lambda: self._open_data(resume))
+        self.engine = self._build_engine(resume)
+        self.trackers: dict[str, Tracker] = {}
+
+    # ---- what it is made of
+
+    def _open_data(self, resume: Checkpoint | None) -> None:
+        recipe, comm = self.recipe, self.comm
+        check_slots(recipe, comm.world)
+        self.loader = build_loader(recipe)
+        threads = recipe.train.threads if recipe.train.threads is not None else comm.cores
+        self._reading = {"rank": comm.rank, "world": comm.world, "threads": threads, "pin": comm.device.type == "cuda"}
+        self.stream = self.loader.training(
+            data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro, **self._reading
+        )
+        if resume and (differences := self.stream.check(resume.state["loader"])):
+            raise UserError("the order of samples is not that of the checkpoint:\n  " + "\n  ".join(differences),
+                            remedy="start a new run, from these weights if you like: model.init_from")  # fmt: skip
+        if recipe.data.val:
+            self._evaluation_stream().close()  # so that a missing or empty split is told before the first step
+        self.batches = self._batches()
+
+    def _evaluation_stream(self) -> Any:
+        recipe = self.recipe
+        micro = recipe.evaluation.batch or recipe.batch.micro
+        return self.loader.evaluation(data_spec(recipe, "val"), batch_micro=micro, **self._reading)
+
+    def _build_engine(self, resume: Checkpoint | None) -> Any:
+        recipe, chosen = self.recipe, self.recipe.plugin("parallelism")
+        optimizer, schedule = recipe.plugin("optimizer"), recipe.plugin("lr_schedule")
+        context = EngineContext(
+            comm=self.comm,
+            build_model=lambda: build_model(recipe, self.progress.say, resume),
+            build_optimizer=lambda groups: optimizer.found.load_factory()(optimizer.config, groups),
+            lr_factor=schedule.found.load_factory()(schedule.config, recipe.train.steps),
+            precision=recipe.precision,
+            accumulation=self._accumulation,
+            micro_batch=recipe.batch.micro,
+            clip=recipe.train.clip,
+        )
+        engine = chosen.found.load_factory()(chosen.config, context)
+        if resume:
+            engine.load(resume)
+        return engine
+
+    @property
+    def _accumulation(self) -> int:
+        return self.recipe.batch.slots // self.comm.world
+
+    # ---- what it does
+
+    @contextmanager
+    def life_cycle(self) -> Iterator[None]:
+        """Trackers and plugins are told of the start and of the end, whatever it is."""
+        error: BaseException | None = None
+        try:
+            if self.comm.is_main:
+                self._start_trackers()
+                self._tell("run_started")
+            with self.progress:
+                yield
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self.stream.close()
+            if self.comm.is_main:
+                for tracker in self.trackers.values():
+                    tracker.finish(error)
+                self._tell("run_finished", error=error)
+
+    def steps(self) -> Iterator[int]:
+        """The numbers of the steps to do; the first step of a run is 1."""
+        while self.step < self._last_step():
+            self.step += 1
+            yield self.step
+
+    def micro_batches(self, step: int) -> Iterator[Batch]:
+        """This rank's micro-batches of a step. Torch is seeded by (seed, step, slot) before each is used."""
+        self._read = []
+        for number in range(self._accumulation):
+            began = time.monotonic()
+            batch = next(self.batches)
+            self._waited += time.monotonic() - began
+            slot = self.comm.rank * self._accumulation + number
+            torch.manual_seed(hash_key(self.recipe.seed, step, slot) >> 1)
+            self._read.append("\n".join(batch.keys))
+            if self.recipe.train.record_samples:
+                record = {"step": step, "slot": slot, "keys": batch.keys}
+                append_record(self.folder.path / "samples" / f"rank-{self.comm.rank:05d}.jsonl", record)
+            yield batch
+
+    def log(self, step: int, result: StepResult) -> None:
+        """One record of the step, over all ranks."""
+        if step % self.recipe.train.log_every and step != self._last_step():
+            return
+        said = {
+            "losses": [float(v) for v in result.losses],
+            "parts": {name: [float(v) for v in values] for name, values in result.parts.items()},
+            "samples": [hashlib.blake2b(keys.encode(), digest_size=8).hexdigest() for keys in self._read],
+            "waited": self._waited,
+        }
+        ranks = self.comm.gather(said)
+        elapsed, self._waited, self._since = time.monotonic() - self._since, 0.0, time.monotonic()
+        if ranks is not None:
+            self._record(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, result)})
+
+    def evaluate(self, step: int) -> None:
+        """Metrics, predictions and pictures of the validation split."""
+        self.engine.average_buffers()
+        stream = self._evaluation_stream()
+        try:
+            about = {"run": self.folder.info()["id"], "step": step, "classes": self.recipe.classes, "split": "val"}
+            out = self.folder.predictions / f"step-{step:08d}"
+            self.results, panels = evaluate(
+                self.engine.predict, stream, build_metrics(self.recipe), self.comm, out, about,
+                self.recipe.evaluation.panels, limit=2 if self.trial else None,
+            )  # fmt: skip
+        finally:
+            stream.close()
+        self._evaluated_at = step
+        if self.comm.is_main:
+            self._keep_newest_predictions(out)
+            self._tell_evaluation(step, panels)
+        self._since = time.monotonic()
+
+    def save(self, step: int) -> None:
+        """A checkpoint of this step; the newest few and the best stay."""
+        self.engine.average_buffers()
+        path = checkpoint_path(self.folder.checkpoints, step)
+        self.engine.save(path)
+        self._note_best(step)
+        if self.comm.is_main:
+            commit(path, self.comm.world, self._state(step))
+            retire(self.folder.checkpoints, self.recipe.checkpoint.keep, self.best["step"] if self.best else None)
+            self._tell("checkpoint_saved", path=path, step=step)
+        self.comm.barrier()
+        self._since = time.monotonic()
+
+    def is_due(self, what: str, step: int) -> bool:
+        """Whether ``evaluation`` or ``checkpoint`` comes after this step."""
+        if what == "evaluation" and not self.recipe.data.val:
+            return False
+        section = getattr(self.recipe, what)
+        return bool(section.every and step % section.every == 0) or (section.at_end and step == self._last_step())
+
+    # ---- inside
+
+    def _last_step(self) -> int:
+        steps, stop = self.recipe.train.steps, self.recipe.train.stop_at
+        return 1 if self.trial else min(steps, stop) if stop else steps
+
+    def _batches(self) -> Iterator[Batch]:
+        if self.overfit is None:
+            return self.stream.batches(self.step)
+        kept = [b.keep() for b in islice(self.stream.batches(0), self.overfit * self._accumulation)]
+        first = self.step * self._accumulation
+        return (kept[(first + n) % len(kept)] for n in range(2**62))
+
+    def _state(self, step: int) -> dict[str, Any]:
+        recipe = self.recipe
+        return {
+            "step": step, "loader": self.stream.state(step), "seed": recipe.seed, "best": self.best,
+            "tasks": recipe.tasks, "classes": recipe.classes, "recipe": recipe.resolved(),
+            "trackers": self._tracker_ids, "plugins": self.manager.digest(), "world": self.comm.world,
+        }  # fmt: skip
+
+    def _note_best(self, step: int) -> None:
+        name = self.recipe.checkpoint.best
+        if name is None or self._evaluated_at != step:
+            return
+        value = figures(self.recipe, self.results)[name]
+        sign = 1 if self.recipe.metrics[name].found.declaration.direction == "max" else -1
+        if value is not None and (self.best is None or sign * value > sign * self.best["value"]):
+            self.best = {"metric": name, "value": value, "step": step}
+
+    def _record(self, step: int, values: dict[str, Any]) -> None:
+        append_record(self.folder.metrics, {"kind": "training", "step": step, **values})
+        for tracker in self.trackers.values():
+            tracker.log(step, {f"train/{k}": v for k, v in _flat(values).items()})
+        note = f"loss {values['loss']:.4f}  lr {values['lr']:.2e}  waiting for data {100 * values['waiting']:.0f}%"
+        self.progress.advance(step, note)
+        self._tell("metrics_logged", step=step, metrics=values)
+
+    def _tell_evaluation(self, step: int, panels: list[Any]) -> None:
+        save_panels(panels, self.recipe.classes, self.folder.path / "pictures" / f"step-{step:08d}")
+        append_record(self.folder.metrics, {"kind": "evaluation", "step": step, **self.results})
+        shown = figures(self.recipe, self.results)
+        self.progress.say(f"step {step}: " + "  ".join(f"{k} {v:.4f}" if v is not None else f"{k} -" for k, v in shown.items()))
+        for tracker in self.trackers.values():
+            tracker.log(step, {f"val/{k}": v for k, v in _flat(self.results).items()})
+            tracker.panels(step, panels)
+        self._tell("evaluation_finished", step=step, results=self.results)
+
+    def _keep_newest_predictions(self, newest: Path) -> None:
+        for old in self.folder.predictions.glob("step-*"):
+            if old != newest:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _start_trackers(self) -> None:
+        if self.trial:
+            return
+        info, resolved = self.folder.info(), self.recipe.resolved()
+        for name, chosen in self.recipe.trackers.items():
+            context = TrackerContext(
+                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type="train", classes=self.recipe.classes,
+                resume_id=self._tracker_ids.get(name), about=self.recipe.about,
+            )  # fmt: skip
+            self.trackers[name] = tracker = chosen.found.load_factory()(chosen.config, context)
+            if tracker.run_id is not None:
+                self._tracker_ids[name] = tracker.run_id
+
+    def _tell(self, event: str, **arguments: Any) -> None:
+        if self.comm.is_main:
+            for trouble in self.manager.notify(event, run=self, **arguments):
+                self.progress.say(f"warning: {trouble}")
+
+
+def check_slots(recipe: Recipe, world: int) -> None:
+    """Raises RecipeError, listing those that do, where ``world`` does not divide the slots."""
+    slots = recipe.batch.slots
+    if slots % world:
+        fits = [n for n in range(1, slots + 1) if slots % n == 0]
+        raise RecipeError(
+            f"{world} ranks do not divide the {slots} micro-batches of a step "
+            f"(batch.global {recipe.batch.global_} / batch.micro {recipe.batch.micro})",
+            where=recipe.where("batch.global"), remedy=f"start one of {fits} ranks, or change batch.global",
+        )  # fmt: skip
+
+
+def _mean_over_slots(ranks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the micro-batches of all ranks, summed in the order of slots whatever the number of ranks."""
+    losses = [v for rank in ranks for v in rank["losses"]]
+    parts = {n: [v for rank in ranks for v in rank["parts"][n]] for n in ranks[0]["parts"]}
+    samples = "".join(digest for rank in ranks for digest in rank["samples"])
+    return {
+        "loss": math.fsum(losses) / len(losses),
+        "losses": {name: math.fsum(values) / len(values) for name, values in parts.items()},
+        "samples": hashlib.blake2b(samples.encode(), digest_size=8).hexdigest(),
+    }
+
+
+def _rates(run: Training, ranks: list[dict[str, Any]], elapsed: float, result: StepResult) -> dict[str, Any]:
+    """``waiting`` is the share of time that the slowest rank waited for data, since that is what a step waits for."""
+    every = run.recipe.train.log_every
+    counters = run.stream.counters()
+    return {
+        "lr": result.lr, "grad_norm": result.grad_norm, "skipped": result.skipped,
+        "seconds": elapsed / every, "samples_per_second": run.recipe.batch.global_ * every / max(elapsed, 1e-9),
+        "waiting": max(rank["waited"] for rank in ranks) / max(elapsed, 1e-9), "replaced": counters.get("replaced", 0),
+    }  # fmt: skip
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of nested mappings, names joined by a slash."""
+    out: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            out |= _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            out[f"{prefix}{key}"] = value
+    return out

@@ -1,0 +1,108 @@
+"""Pictures and masks decoded into given buffers, outside the interpreter's lock."""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from drivetrain import IGNORE, Encoded
+
+from .placement import Placement
+from .shards import Damage
+
+_GRIDS = (8, 4, 2)  # reductions whose inverse DCT is as fast as it is small; 3/8, 5/8... take longer than no reduction
+_memory = threading.local()
+
+cv2.setNumThreads(0)  # the streams' threads are the parallelism
+
+
+def grids(image: Encoded) -> tuple[int, ...]:
+    """By how much the picture can be reduced while it is decoded."""
+    return _GRIDS if image.format == "jpg" else ()
+
+
+def draw_image(image: Encoded, size: tuple[int, int], at: Placement, out: np.ndarray) -> None:
+    """Draw a picture of ``size`` (height, width) into ``out`` uint8 [H, W, 3], RGB; black where there is no picture.
+
+    Raises Damage where it cannot be decoded or is of another size.
+    """
+    window = out[at.y.low : at.y.high, at.x.low : at.x.high]
+    if window.shape != out.shape:
+        out.fill(0)
+    if not window.size:
+        return
+    decoded = (-(-size[0] // at.grid), -(-size[1] // at.grid), 3)
+    straight = image.format == "jpg" and out.shape == window.shape == decoded and out.flags.c_contiguous
+    target = out if straight else _scratch(decoded)
+    picture = _jpeg(image, decoded, target) if image.format == "jpg" else _png(image)
+    if picture.shape != decoded:
+        raise Damage(f"the image is {picture.shape[1]} x {picture.shape[0]} pixels, expected {decoded[1]} x {decoded[0]}")
+    if not straight:
+        _resize(picture[at.y.a : at.y.b, at.x.a : at.x.b], window)
+        if image.format == "png":
+            cv2.cvtColor(window, cv2.COLOR_BGR2RGB, dst=window)
+    _flip(window, at)
+
+
+def draw_mask(mask: np.ndarray, at: Placement, out: np.ndarray) -> None:
+    """Draw ``mask`` uint8, at the picture's original size, into ``out`` uint8 [H, W], each pixel from the centre of what
+    it covers; `IGNORE` where there is no picture."""
+    window = out[at.y.low : at.y.high, at.x.low : at.x.high]
+    if window.shape != out.shape:
+        out.fill(IGNORE)
+    if not window.size:
+        return
+    right, bottom = (max(0, axis.b * at.grid - length) for axis, length in ((at.x, mask.shape[1]), (at.y, mask.shape[0])))
+    if right or bottom:  # the last decoded pixel of an odd picture covers more than there is
+        mask = cv2.copyMakeBorder(mask, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    source = mask[at.y.a * at.grid : at.y.b * at.grid, at.x.a * at.grid : at.x.b * at.grid]
+    cv2.resize(source, window.shape[::-1], dst=window, interpolation=cv2.INTER_NEAREST_EXACT)
+    _flip(window, at)
+
+
+def decode_mask(mask: Encoded) -> np.ndarray:
+    """uint8 [H, W]. Raises Damage."""
+    decoded = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.ndim != 2 or decoded.dtype != np.uint8:
+        raise Damage("a mask is no 8-bit picture of one channel")
+    return decoded
+
+
+def _jpeg(image: Encoded, shape: tuple[int, int, int], buffer: np.ndarray) -> np.ndarray:
+    """Decoded at the scale that gives ``shape``. The fast DCT is left alone: 2% faster, 2 to 4 dB worse."""
+    try:
+        return simplejpeg.decode_jpeg(image.data, "RGB", min_height=shape[0], min_width=shape[1], buffer=buffer)
+    except ValueError as error:
+        raise Damage(f"a jpg cannot be decoded: {error}") from error
+
+
+def _png(image: Encoded) -> np.ndarray:
+    """uint8 [H, W, 3], BGR."""
+    picture = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if picture is None:
+        raise Damage("a png cannot be decoded")
+    return picture
+
+
+def _resize(source: np.ndarray, out: np.ndarray) -> None:
+    if source.shape == out.shape:
+        np.copyto(out, source)
+        return
+    shrinks = out.shape[0] <= source.shape[0] and out.shape[1] <= source.shape[1]
+    cv2.resize(source, out.shape[1::-1], dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _flip(window: np.ndarray, at: Placement) -> None:
+    if at.x.flip or at.y.flip:
+        cv2.flip(window, 1 if not at.y.flip else -1 if at.x.flip else 0, dst=window)
+
+
+def _scratch(shape: tuple[int, int, int]) -> np.ndarray:
+    """This thread's own memory, written again by the next picture."""
+    size = shape[0] * shape[1] * shape[2]
+    if getattr(_memory, "bytes", np.empty(0)).size < size:
+        _memory.bytes = np.empty(size, np.uint8)
+    return _memory.bytes[:size].reshape(shape)

@@ -1,0 +1,108 @@
+"""A frame held against its dataset's classes, once, when it is written; and the row of the index that it gives."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from drivetrain import IGNORE, TASKS, Boxes, Camera, ClassInfo, DataError, Encoded, Frame, near_matches
+
+Classes = Mapping[str, Sequence[ClassInfo]]
+SEGMENTATION, DETECTION = "semantic_segmentation", "object_detection"
+
+
+def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
+    """The frame's row of ``index.parquet``, `shard` and `number` aside, with ``sizes``: camera -> (width, height).
+
+    Raises DataError naming the frame, its camera and ``where`` it is from: a picture that cannot be read or is not of the
+    stated size, a mask of another size or with ids that are not declared, a box of a class that is not declared.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for name, camera in frame.cameras.items():
+        what = f"frame {frame.key!r}, camera {name!r}"
+        if camera.image is None:
+            raise DataError(f"{what}: there is no image", where=where)
+        size = _stored_size(camera.image, what, where)
+        if size != (camera.height, camera.width):
+            stated = f"{camera.width} x {camera.height}"
+            raise DataError(f"{what}: the image is {size[1]} x {size[0]}, the frame says {stated}", where=where)
+        for task, found in _labels(camera, classes, what, where).items():
+            total = counts.setdefault(task, {})
+            for label, count in found.items():
+                total[label] = total.get(label, 0) + count
+    times = [camera.timestamp for camera in frame.cameras.values() if camera.timestamp is not None]
+    return {
+        "key": frame.key, "scene": frame.scene, "timestamp": times[0] if times else None, "tags": dict(frame.tags),
+        "labelled": sorted(counts), "class_counts": counts,
+        "sizes": {name: (camera.width, camera.height) for name, camera in frame.cameras.items()},
+    }  # fmt: skip
+
+
+def _labels(camera: Camera, classes: Classes, what: str, where: str) -> dict[str, dict[str, int]]:
+    """task -> class -> pixels or boxes, of the tasks that are labelled."""
+    found = {}
+    if camera.semantic is not None:
+        found[SEGMENTATION] = _mask_counts(camera, _declared(classes, SEGMENTATION, what, where), what, where)
+    if camera.boxes is not None:
+        found[DETECTION] = _box_counts(camera.boxes, _declared(classes, DETECTION, what, where), what, where)
+    return found
+
+
+def _declared(classes: Classes, task: str, what: str, where: str) -> Sequence[ClassInfo]:
+    if task not in classes:
+        raise DataError(f"{what}: labels of {task}, for which the dataset declares no classes", where=where)
+    return classes[task]
+
+
+def _mask_counts(camera: Camera, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
+    mask = camera.semantic
+    if isinstance(mask, Encoded):
+        mask = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
+        raise DataError(f"{what}: the {TASKS[SEGMENTATION].prediction} mask is no 8-bit picture of one channel", where=where)
+    if mask.shape != (camera.height, camera.width):
+        size = f"{mask.shape[1]} x {mask.shape[0]}"
+        raise DataError(f"{what}: the mask is {size}, the image {camera.width} x {camera.height}", where=where)
+    pixels = np.bincount(mask.ravel(), minlength=256)
+    unknown = sorted(set(np.flatnonzero(pixels).tolist()) - {info.id for info in infos} - {IGNORE})
+    if unknown:
+        ids = sorted(info.id for info in infos)
+        raise DataError(
+            f"{what}: the mask holds class ids {unknown} that are outside the dataset's classes",
+            where=where, remedy=f"ids of the dataset: {ids}, and {IGNORE} where nothing is labelled",
+        )  # fmt: skip
+    return {info.name: int(pixels[info.id]) for info in infos if pixels[info.id]}
+
+
+def _box_counts(boxes: Boxes, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
+    names = [info.name for info in infos]
+    unknown = sorted(set(boxes.names) - set(names))
+    if unknown:
+        raise DataError(f"{what}: box classes {unknown} are outside the dataset's classes", where=where,
+                        near=near_matches(unknown[0], names))  # fmt: skip
+    good = np.isfinite(boxes.xyxy).all(1) & (boxes.xyxy[:, :2] <= boxes.xyxy[:, 2:]).all(1)
+    if not good.all():
+        bad = boxes.xyxy[~good][0].tolist()
+        raise DataError(f"{what}: box {bad} is not finite with x1 <= x2 and y1 <= y2", where=where)
+    return {name: boxes.names.count(name) for name in names if name in boxes.names}
+
+
+def _stored_size(image: Encoded, what: str, where: str) -> tuple[int, int]:
+    """(height, width) from the picture's header."""
+    try:
+        if image.format == "png":
+            signature, width, height = struct.unpack_from(">8s8xII", image.data)
+            if signature != b"\x89PNG\r\n\x1a\n":
+                raise ValueError("no PNG signature")
+            return height, width
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(image.data)
+    except (ValueError, struct.error) as error:
+        raise DataError(f"{what}: the image is no whole {image.format}: {error}", where=where) from error
+    if colours in ("CMYK", "YCCK"):
+        raise DataError(f"{what}: the image is {colours}, expected RGB or grey", where=where)
+    return height, width

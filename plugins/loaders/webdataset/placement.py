@@ -1,0 +1,80 @@
+"""A view, made exact: which whole decoded pixels land on which whole output pixels.
+
+A view's edges rarely fall between two pixels. Rather than resample at fractions, the view is moved by less than half a
+pixel of the coarser grid so that they do, and the moved view is what labels and `to_original` follow. Pictures, masks and
+boxes thus agree exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from drivetrain import View
+
+
+class _Axis(NamedTuple):
+    """Decoded pixels [a, b) become output pixels [low, high), turned round if ``flip``."""
+
+    a: int
+    b: int
+    low: int
+    high: int
+    flip: bool
+
+    @property
+    def suits(self) -> bool:
+        """Whether a decode this coarse is as good as a full one: it already has the output's size, or still twice that.
+
+        Between the two the picture would be resampled twice at nearly the same scale, which costs up to 10 dB."""
+        return self.high - self.low == self.b - self.a or 2 * (self.high - self.low) <= self.b - self.a
+
+    def scale_and_shift(self, grid: int) -> tuple[float, float]:
+        scale = (self.high - self.low) / ((self.b - self.a) * grid)
+        return (-scale, self.high + scale * self.a * grid) if self.flip else (scale, self.low - scale * self.a * grid)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """``view``, moved; ``x`` and ``y``; a decoded pixel covers ``grid`` x ``grid`` original ones."""
+
+    view: View
+    x: _Axis
+    y: _Axis
+    grid: int
+
+
+def place(view: View, height: int, width: int, grids: tuple[int, ...]) -> Placement:
+    """The placement of a picture of ``height`` x ``width`` on the coarsest of ``grids`` (descending) that is good enough.
+
+    ``grids`` are the reductions that the decoder offers, beyond 1.
+    """
+    (sx, xy, tx), (yx, sy, ty) = view.matrix[:2].tolist()
+    assert xy == 0 and yx == 0 and sx and sy, f"a view is scale, flip and shift along the axes, not {view.matrix.tolist()}"
+    rows, columns = view.size
+    for grid in (*grids, 1):
+        if grid > 1 and grid * max(abs(sx), abs(sy)) > 1 + 1e-9:
+            continue
+        x, y = _axis(sx, tx, width, columns, grid), _axis(sy, ty, height, rows, grid)
+        if x is None or y is None:
+            nothing = _Axis(0, 0, 0, 0, False)
+            return Placement(view, nothing, nothing, 1)
+        if grid == 1 or (x.suits and y.suits):
+            break
+    (sx, tx), (sy, ty) = x.scale_and_shift(grid), y.scale_and_shift(grid)
+    return Placement(View(np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1.0]]), view.size), x, y, grid)
+
+
+def _axis(scale: float, shift: float, length: int, out: int, grid: int) -> _Axis | None:
+    """None where the output shows nothing of the picture."""
+    start, end = sorted((shift, shift + scale * length))
+    low, high = max(0, round(start)), min(out, round(end))
+    if low >= high:
+        return None
+    first, last = sorted(((low - shift) / scale, (high - shift) / scale))
+    decoded = -(-length // grid)
+    a = min(max(round(first / grid), 0), decoded - 1)
+    b = decoded if last > length - 0.5 else min(max(round(last / grid), a + 1), decoded)
+    return _Axis(a, b, low, high, scale < 0)

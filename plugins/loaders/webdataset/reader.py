@@ -1,0 +1,187 @@
+"""Shard sets, opened: any sample by one read at a known offset, its checksum always checked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import xxhash
+
+from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
+
+from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, Damage, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_OPEN_SHARDS = 256
+_WAITS = (0.05, 0.2, 0.8)  # seconds before each further attempt to read
+_T = TypeVar("_T")
+
+
+def parse(parts: Mapping[str, bytes | memoryview]) -> Frame:
+    """The Frame of a sample's files. Raises Damage where they are not one."""
+    try:
+        return frame_from_parts(parts)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damage(f"the files are no frame: {error!r}") from error
+
+
+class ShardFile:
+    """One tar and its table, open while somebody holds it. ``path`` has no suffix.
+
+    Raises Damage where the table is wrong, OSError where the files cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        self._fd = -1
+        self.path = path.with_suffix(".tar")
+        self.table = Table.read(path.with_suffix(".idx"))
+        self._fd = os.open(self.path, os.O_RDONLY)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the tar is as long as it was written."""
+        return os.fstat(self._fd).st_size == self.table.tar_bytes
+
+    def parts(self, place: int) -> dict[str, memoryview]:
+        """A sample's files, suffix -> bytes. Raises Damage where they do not match their checksum."""
+        offset, length, checksum = self.table.range(place)
+        data = os.pread(self._fd, length, offset)
+        if xxhash.xxh3_64_intdigest(data) != checksum:
+            raise Damage(f"{self.path}, sample {place}: the bytes do not match their checksum")
+        return self.table.parts(place, data)
+
+    def frame(self, place: int) -> Frame:
+        return parse({suffix: bytes(part) for suffix, part in self.parts(place).items()})
+
+    def __del__(self):
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+class ShardSet:
+    """A folder of shards (`drivetrain.ShardSet`). Safe to read from several threads.
+
+    Raises DataError where the folder holds no whole shard set.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = str(path)
+        self.folder = Path(path)
+        self.info: Mapping[str, Any] = _read_info(self.folder)
+        self.classes: Mapping[str, Sequence[ClassInfo]] = {
+            task: [_class_info(values) for values in infos] for task, infos in self.info["classes"].items()
+        }
+        self.names = [shard["name"] for shard in self.info["shards"]]
+        self.sizes = [shard["samples"] for shard in self.info["shards"]]
+        self._starts = [0, *accumulate(self.sizes)]
+        self._open: OrderedDict[int, ShardFile] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @cached_property
+    def index(self) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.folder / INDEX_FILE)
+
+    def key(self, shard: int, place: int) -> str:
+        return self.index.column("key")[self._starts[shard] + place].as_py()
+
+    def locate(self, number: int) -> tuple[int, int]:
+        """The shard that holds sample ``number``, and its place inside."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self.path} has {len(self)} samples, there is no number {number}")
+        shard = bisect_right(self._starts, number) - 1
+        return shard, number - self._starts[shard]
+
+    def read(self, shard: int, place: int) -> dict[str, memoryview]:
+        """A sample's files. Raises Damage for bad bytes; OSError, after retries, where reading fails."""
+        return _retried(lambda: self._shard(shard).parts(place))
+
+    def frame(self, number: int) -> Frame:
+        """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged."""
+        shard, place = self.locate(number)
+        try:
+            return _retried(lambda: self._shard(shard).frame(place))
+        except Damage as error:
+            raise DataError(f"sample {number} ({self.key(shard, place)!r}) is damaged: {error}", where=self.path,
+                            remedy="restore the shard from a copy, or write the set again") from error  # fmt: skip
+
+    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode."""
+        from .verify import verify
+
+        return verify(self, full, progress)
+
+    def _shard(self, shard: int) -> ShardFile:
+        with self._lock:
+            if shard in self._open:
+                self._open.move_to_end(shard)
+                return self._open[shard]
+        opened = ShardFile(self.folder / self.names[shard])
+        with self._lock:
+            self._open[shard] = opened
+            if len(self._open) > _OPEN_SHARDS:  # readers that still hold it keep its descriptor alive
+                self._open.popitem(last=False)
+        return opened
+
+
+def _retried(read: Callable[[], _T]) -> _T:
+    for wait in _WAITS:
+        try:
+            return read()
+        except OSError:
+            time.sleep(wait)
+    return read()
+
+
+def _class_info(values: Mapping[str, Any]) -> ClassInfo:
+    color = values.get("color")
+    return ClassInfo(values["name"], values["id"], None if color is None else tuple(color), values.get("ignore", False))
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    try:
+        info = json.loads((folder / DATASET_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(folder) from None
+    except ValueError as error:
+        raise DataError(f"{DATASET_FILE} is no JSON: {error}", where=str(folder), remedy="write the set again") from error
+    if info.get("format_version") != FORMAT_VERSION:
+        raise DataError(f"format version {info.get('format_version')}, this reads {FORMAT_VERSION}", where=str(folder),
+                        remedy="write the set again, or update drivetrain")  # fmt: skip
+    return info
+
+
+def _missing(folder: Path) -> DataError:
+    """Why ``folder`` cannot be opened: a half-written set, a folder of sets, something else, or nothing at all."""
+    if (folder / PLAN_FILE).exists():
+        return DataError(f"{folder} is a half-written shard set: it has no {DATASET_FILE} yet",
+                         remedy="repeat the same `drivetrain data shard`: whole shards are kept, the rest is written")  # fmt: skip
+    inside = sorted(str(path.parent) for path in folder.glob(f"*/{DATASET_FILE}"))
+    if inside:
+        return DataError(f"{folder} is no shard set, it holds some", near=inside)
+    siblings: list[str] = []
+    with contextlib.suppress(OSError):
+        siblings = [path.name for path in folder.parent.iterdir() if (path / DATASET_FILE).exists()]
+    near = [str(folder.parent / name) for name in near_matches(folder.name, siblings)]
+    what = f"has no {DATASET_FILE}" if folder.is_dir() else "does not exist"
+    return DataError(
+        f"there is no shard set at {folder}: it {what}", near=near,
+        remedy=f"a shard set is a folder with {DATASET_FILE}, {INDEX_FILE} and shard-*.tar\n"
+        "write one from a dataset with `drivetrain data shard`, or a synthetic one with `drivetrain data synth`",
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+"""From a sample's files to a decoded `Sample`: views, pixels, targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from drivetrain import (
+    IGNORE,
+    Camera,
+    CameraSample,
+    DataError,
+    DataSpec,
+    Encoded,
+    Frame,
+    RecipeError,
+    Rng,
+    Sample,
+    Source,
+    Taxonomy,
+    Transform,
+    View,
+    near_matches,
+)
+
+from .decode import decode_mask, draw_image, draw_mask, grids
+from .inspect import DETECTION, SEGMENTATION
+from .placement import Placement, place
+from .reader import ShardSet
+
+_VISIBLE = 0.1  # a box of which less is left in the output is not learnt
+Outputs = Callable[[str, tuple[int, int]], tuple[np.ndarray, np.ndarray | None]]
+"""(camera, (height, width)) -> the image uint8 [H, W, 3] and, if wanted, the mask uint8 [H, W] to write into."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One task of one source: from its classes to the recipe's."""
+
+    taxonomy: Taxonomy
+    undeclared: np.ndarray  # uint8 [256], 1 for mask ids that the source does not have
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source of the recipe, opened: its shard set and, per task of the recipe, how its labels are read."""
+
+    name: str
+    shards: ShardSet
+    readers: Mapping[str, Reader]
+
+    @staticmethod
+    def open(source: Source, spec: DataSpec) -> OpenSource:
+        """Raises DataError where there is no shard set, RecipeError for tasks or classes that it does not have."""
+        shards = ShardSet(source.shards)
+        return OpenSource(source.name, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks})
+
+
+def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Reader:
+    if task not in shards.classes:
+        had = ", ".join(sorted(shards.classes)) or "no task"
+        raise RecipeError(f"source {source.name!r} ({shards.path}) has no labels of {task}: it has {had}",
+                          where=source.where, near=near_matches(task, shards.classes))  # fmt: skip
+    infos, mapping = shards.classes[task], source.taxonomy.get(task, {})
+    undeclared = np.ones(256, np.uint8)
+    undeclared[[info.id for info in infos if info.id < 256] + [IGNORE]] = 0
+    return Reader(Taxonomy.build(source.name, task, infos, spec.classes[task], mapping, source.where), undeclared)
+
+
+def cameras_of(spec: DataSpec, sources: list[OpenSource]) -> tuple[str, ...]:
+    """The cameras that the recipe reads. Raises RecipeError where they are not stated, or a source does not have them."""
+    for source in sources:
+        had = sorted(source.shards.info["cameras"])
+        if spec.cameras is None and len(had) > 1:
+            raise RecipeError(f"source {source.name!r} has several cameras", remedy=f"set data.cameras to some of: {', '.join(had)}")
+        for name in spec.cameras or ():
+            if had and name not in had:
+                raise RecipeError(f"source {source.name!r} has no camera {name!r}", near=near_matches(name, had),
+                                  remedy=f"its cameras: {', '.join(had)}")  # fmt: skip
+    names = spec.cameras or {name for source in sources for name in source.shards.info["cameras"]}
+    if len(names) > 1 and spec.cameras is None:
+        raise RecipeError("the sources name their cameras differently", remedy=f"all of them: {', '.join(sorted(names))}")
+    return tuple(names)
+
+
+class SampleMaker:
+    """Makes samples of ``spec``, in any thread. In evaluation (``training`` False) transforms that are for training only
+    are left out, and a sample carries its frame with labels in the recipe's classes."""
+
+    def __init__(self, spec: DataSpec, cameras: tuple[str, ...], training: bool):
+        self.cameras, self.training, self.seed, self.tasks = cameras, training, spec.seed, spec.tasks
+        self.transforms: dict[str, Transform] = {
+            name: transform for name, transform in spec.transforms.items() if training or not transform.training_only
+        }
+
+    def make(self, frame: Frame, source: OpenSource, position: int, outputs: Outputs, where: str) -> Sample:
+        """Raises Damage for what cannot be decoded, DataError for labels that contradict the source's classes."""
+        cameras, labels = {}, {}
+        for name in self.cameras:
+            what = f"frame {frame.key!r} in {where}, camera {name!r}"
+            if name not in frame.cameras:
+                raise DataError(f"{what}: the frame has no such camera: it has {', '.join(frame.cameras) or 'none'}")
+            camera, mask = frame.cameras[name], None
+            if SEGMENTATION in self.tasks and camera.semantic is not None:
+                mask = _checked_mask(camera, what)
+            cameras[name] = self._camera(camera, mask, source, position, lambda size, n=name: outputs(n, size), what)
+            if not self.training:
+                labels[name] = _mapped(camera, mask, source.readers, what)
+        return Sample(frame.key, position, cameras, None if self.training else dataclasses.replace(frame, cameras=labels))
+
+    def _camera(self, camera: Camera, mask: np.ndarray | None, source: OpenSource, position: int,
+                outputs: Callable[[tuple[int, int]], tuple[np.ndarray, np.ndarray | None]], what: str) -> CameraSample:  # fmt: skip
+        assert camera.image is not None, "a stored camera has its image"
+        size = (camera.height, camera.width)
+        rngs = {name: Rng(self.seed, position, name) for name in self.transforms}  # by name: another one shifts none
+        view = View.identity(*size)
+        for name, transform in self.transforms.items():
+            view = transform.view(view, rngs[name])
+        at = place(view, *size, grids(camera.image))
+        image, mask_out = outputs(view.size)
+        draw_image(camera.image, size, at, image)
+        sample = CameraSample(image, at.view, size)
+        for task, reader in source.readers.items():
+            looked = reader.taxonomy.labelled(camera, task)
+            sample.labelled_classes[task] = looked if _is_labelled(camera, task) else np.zeros_like(looked)
+            if task == SEGMENTATION:
+                assert mask_out is not None
+                sample.targets[task] = {"mask": _mask_target(camera, mask, reader, at, mask_out, what)}
+            elif task == DETECTION:
+                sample.targets[task] = _box_targets(camera, reader.taxonomy, at.view, what)
+        for name, transform in self.transforms.items():
+            sample = transform.pixels(sample, rngs[name])
+        return sample
+
+
+def _is_labelled(camera: Camera, task: str) -> bool:
+    return (camera.semantic if task == SEGMENTATION else camera.boxes) is not None
+
+
+def _checked_mask(camera: Camera, what: str) -> np.ndarray:
+    mask = decode_mask(camera.semantic) if isinstance(camera.semantic, Encoded) else camera.semantic
+    assert mask is not None
+    if mask.shape != (camera.height, camera.width):
+        size = f"{mask.shape[1]} x {mask.shape[0]}"
+        raise DataError(f"{what}: the mask is {size}, the image {camera.width} x {camera.height}")
+    return mask
+
+
+def _mask_target(camera: Camera, mask: np.ndarray | None, reader: Reader, at: Placement, out: np.ndarray, what: str
+                 ) -> np.ndarray:  # fmt: skip
+    """``out`` uint8 [H, W]: class ids of the recipe, `IGNORE` outside the picture and in its ignore regions."""
+    if mask is None:
+        out.fill(IGNORE)
+        return out
+    draw_mask(mask, at, out)
+    if cv2.LUT(out, reader.undeclared).any():
+        reader.taxonomy.map_mask(out, what)  # raises, naming the ids
+    cv2.LUT(out, reader.taxonomy.lut, dst=out)
+    if camera.ignore_regions is not None:
+        _paint(out, at.view.boxes(camera.ignore_regions))
+    return out
+
+
+def _paint(mask: np.ndarray, regions: np.ndarray) -> None:
+    """Every pixel that a region (x1 y1 x2 y2) touches becomes `IGNORE`."""
+    lows, highs = np.floor(regions[:, :2]).astype(int).clip(0), np.ceil(regions[:, 2:]).astype(int).clip(0)
+    for (x1, y1), (x2, y2) in zip(lows.tolist(), highs.tolist()):
+        mask[y1:y2, x1:x2] = IGNORE
+
+
+def _box_targets(camera: Camera, taxonomy: Taxonomy, view: View, what: str) -> dict[str, np.ndarray]:
+    """``boxes`` float32 [N, 4] with ``classes`` int64 [N], and ``ignore_boxes`` float32 [M, 4], in output pixels."""
+    if camera.boxes is None:
+        empty = np.zeros((0, 4), np.float32)
+        return {"boxes": empty, "classes": np.zeros(0, np.int64), "ignore_boxes": empty}
+    boxes, ids = taxonomy.map_boxes(camera.boxes, what)
+    moved = view.boxes(boxes.xyxy)
+    clipped, area = _clip(moved, view.size), _area(moved)
+    visible = (clipped[:, 2:] - clipped[:, :2] >= 1).all(1)
+    learnt = visible & ~boxes.ignore & (_area(clipped) >= _VISIBLE * area)
+    ignored = clipped[visible & boxes.ignore]
+    if camera.ignore_regions is not None:
+        regions = _clip(view.boxes(camera.ignore_regions), view.size)
+        ignored = np.concatenate([ignored, regions[(regions[:, 2:] - regions[:, :2] >= 1).all(1)]])
+    return {"boxes": clipped[learnt], "classes": ids[learnt], "ignore_boxes": ignored}
+
+
+def _clip(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    return boxes.clip(0, np.array([width, height, width, height], np.float32))
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _mapped(camera: Camera, mask: np.ndarray | None, readers: Mapping[str, Reader], what: str) -> Camera:
+    """``camera`` with its labels in the recipe's classes; its image is bytes of its own."""
+    assert camera.image is not None
+    changes = {"image": Encoded(bytes(camera.image.data), camera.image.format), "semantic": None, "boxes": None}
+    if mask is not None:
+        semantic = readers[SEGMENTATION].taxonomy.map_mask(mask, what)
+        if camera.ignore_regions is not None:
+            _paint(semantic, camera.ignore_regions)
+        changes["semantic"] = semantic
+    if DETECTION in readers and camera.boxes is not None:
+        changes["boxes"] = readers[DETECTION].taxonomy.map_boxes(camera.boxes, what)[0]
+    looked = {
+        task: tuple(np.array(readers[task].taxonomy.classes)[readers[task].taxonomy.labelled(camera, task)].tolist())
+        for task in camera.labelled_classes
+        if task in readers
+    }
+    return dataclasses.replace(camera, labelled_classes=looked, **changes)

@@ -1,0 +1,14 @@
+"""COCO's average precision of 2D detection, counted by pycocotools."""
+
+from drivetrain import MetricPlugin, hookimpl
+
+
+@hookimpl
+def drivetrain_metrics():
+    return [
+        MetricPlugin(
+            name="coco_map", about="COCO's mean average precision of 2D boxes (pycocotools), with AP per class",
+            task="object_detection", direction="max",
+            factory="drivetrain.plugins.metrics.coco_map.metric:build",
+        )
+    ]  # fmt: skip

@@ -1,0 +1,170 @@
+"""COCO's average precision on boxes: the twelve figures of pycocotools' ``COCOeval`` with its default parameters.
+
+How a Frame's labels are read (Lin et al., Microsoft COCO, 2014, and the evaluator's own handling of crowds):
+
+- A box with ``ignore`` is a crowd of its class: detections that lie in it for the most part are neither right nor wrong.
+- An ignored box of no class of the recipe, and every ignore region, is a crowd of all classes.
+- In a picture that was not searched for a class, the class's labels and detections do not count.
+- A box's area is ``attributes["area"]`` where given (COCO's own is the mask's), else its width times its height.
+- Equal scores are ranked by the pictures' keys, then by their order in the prediction, so figures do not depend on ranks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from drivetrain import Boxes, Camera, DataError, Frame, MetricContext, Prediction
+
+_FIGURES = ("coco_map", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+class _Truth(NamedTuple):
+    xyxy: np.ndarray  # float32 [N, 4]
+    classes: np.ndarray  # int16 [N]
+    crowd: np.ndarray  # bool [N]
+    area: np.ndarray  # float64 [N]
+
+
+class _Detections(NamedTuple):
+    xyxy: np.ndarray  # float32 [N, 4]
+    classes: np.ndarray  # int16 [N]
+    scores: np.ndarray  # float32 [N]
+
+
+State = dict[tuple[str, str], tuple[_Truth, _Detections]]
+
+
+def build(config: None, context: MetricContext) -> CocoMap:
+    return CocoMap(context.task, context.classes)
+
+
+class CocoMap:
+    """The metric ``coco_map`` of ``classes``. Its state holds each picture's boxes as a few small arrays."""
+
+    def __init__(self, task: str, classes: tuple[str, ...]):
+        self.task, self.classes = task, classes
+        self._id = {name: number for number, name in enumerate(classes)}
+        self._pictures: State = {}
+
+    def update(self, prediction: Prediction, truth: Frame) -> None:
+        """Keep the boxes of every predicted camera that has labels. Raises DataError for a frame that came before, and
+        ValueError for predicted boxes without scores or of an unknown class."""
+        for name, predicted in prediction.cameras.items():
+            camera = truth.cameras[name]
+            if camera.boxes is not None:
+                looked_for = np.array(self._looked_for(camera), np.int16)
+                detections = self._detections(predicted.boxes, f"frame {truth.key!r}, {name}")
+                picture = (_of_classes(self._truth(camera), looked_for), _of_classes(detections, looked_for))
+                self.merge({(truth.key, name): picture})
+
+    def _looked_for(self, camera: Camera) -> list[int]:
+        names = camera.labelled_classes.get(self.task, self.classes)
+        return [self._id[name] for name in names if name in self._id]
+
+    def _truth(self, camera: Camera) -> _Truth:
+        boxes, number = camera.boxes, len(self.classes)
+        classes = [[self._id[name]] if name in self._id else range(number) for name in boxes.names]
+        stray = [name for name, ignore in zip(boxes.names, boxes.ignore) if not ignore and name not in self._id]
+        if stray:
+            raise ValueError(f"truth holds boxes of {sorted(set(stray))}, outside the classes {list(self.classes)}")
+        copies = np.repeat(np.arange(len(boxes)), [len(ids) for ids in classes])
+        of_boxes = _Truth(
+            boxes.xyxy[copies], np.array([i for ids in classes for i in ids], np.int16), boxes.ignore[copies],
+            _areas(boxes)[copies],
+        )  # fmt: skip
+        regions = np.zeros((0, 4)) if camera.ignore_regions is None else np.asarray(camera.ignore_regions).reshape(-1, 4)
+        xyxy = np.repeat(regions.astype(np.float32), number, axis=0)
+        crowds = _Truth(xyxy, np.tile(np.arange(number, dtype=np.int16), len(regions)), np.ones(len(xyxy), bool),
+                        _areas(Boxes(xyxy, [""] * len(xyxy))))  # fmt: skip
+        return _Truth(*(np.concatenate(pair) for pair in zip(of_boxes, crowds)))
+
+    def _detections(self, boxes: Boxes | None, what: str) -> _Detections:
+        if boxes is None or boxes.scores is None:
+            raise ValueError(f"{what}: the prediction has no boxes with scores")
+        unknown = sorted(set(boxes.names) - set(self._id))
+        if unknown:
+            raise ValueError(f"{what}: boxes are predicted of {unknown}, outside the classes {list(self.classes)}")
+        return _Detections(boxes.xyxy, np.array([self._id[n] for n in boxes.names], np.int16), boxes.scores)
+
+    def state(self) -> State:
+        return dict(self._pictures)
+
+    def merge(self, state: State) -> None:
+        """Raises DataError where a picture is counted already."""
+        twice = sorted(self._pictures.keys() & state.keys())
+        if twice:
+            raise DataError(f"frame {twice[0][0]!r} is evaluated twice (camera {twice[0][1]})",
+                            remedy="keys are unique over all the sources of one evaluation")  # fmt: skip
+        self._pictures.update(state)
+
+    def compute(self) -> dict[str, Any]:
+        """``coco_map`` (AP over IoU .50:.05:.95), its fellows, ``ap`` per class and ``frames``; None where COCO says -1:
+        nothing there to be found."""
+        evaluation = self._evaluate()
+        figures = {name: _known(value) for name, value in zip(_FIGURES, evaluation.stats)}
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 detections
+        ap = {name: _mean_precision(precision[:, :, number]) for number, name in enumerate(self.classes)}
+        return {**figures, "ap": ap, "frames": len({key for key, _ in self._pictures})}
+
+    def _evaluate(self) -> COCOeval:
+        pictures = [self._pictures[key] for key in sorted(self._pictures)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = self._coco([truth for truth, _ in pictures])
+            detections = self._coco([found for _, found in pictures])
+            evaluation = COCOeval(truth, detections, "bbox")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return evaluation
+
+    def _coco(self, pictures: list[_Truth] | list[_Detections]) -> COCO:
+        coco = COCO()
+        annotations = [row for image, boxes in enumerate(pictures) for row in _annotations(image, boxes)]
+        for number, row in enumerate(annotations, start=1):  # to the evaluator an id of 0 means "no match"
+            row["id"] = number
+        coco.dataset = {
+            "images": [{"id": image} for image in range(len(pictures))],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(self.classes)],
+            "annotations": annotations,
+        }
+        coco.createIndex()
+        return coco
+
+
+def _of_classes(boxes, classes: np.ndarray):
+    """The rows of ``boxes`` (a `_Truth` or `_Detections`) that are of ``classes``."""
+    kept = np.isin(boxes.classes, classes)
+    return type(boxes)(*(column[kept] for column in boxes))
+
+
+def _areas(boxes: Boxes) -> np.ndarray:
+    """float64 [N], px^2: the labels' own where they state one."""
+    sides = boxes.xyxy[:, 2:].astype(np.float64) - boxes.xyxy[:, :2]
+    stated = [given.get("area") for given in boxes.attributes or [{}] * len(boxes)]
+    return np.array([a if s is None else s for a, s in zip(sides.prod(1), stated)], np.float64).reshape(-1)
+
+
+def _annotations(image: int, boxes: _Truth | _Detections):
+    xyxy = boxes.xyxy.astype(np.float64)
+    xywh = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], 1)
+    crowd = boxes.crowd.tolist() if isinstance(boxes, _Truth) else [False] * len(xywh)
+    area = boxes.area if isinstance(boxes, _Truth) else xywh[:, 2:].prod(1)
+    scores = [None] * len(xywh) if isinstance(boxes, _Truth) else boxes.scores.tolist()
+    for box, number, is_crowd, size, score in zip(xywh.tolist(), boxes.classes.tolist(), crowd, area.tolist(), scores):
+        yield {"image_id": image, "category_id": number, "bbox": box, "area": size, "iscrowd": int(is_crowd),
+               "score": score}  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return None if value < 0 else float(value)
+
+
+def _mean_precision(precision: np.ndarray) -> float | None:
+    found = precision[precision > -1]
+    return float(found.mean()) if len(found) else None
