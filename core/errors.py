@@ -63,5 +63,8 @@ class CheckpointError(UserError):
 
 
 def near_matches(name: str, names: Iterable[str]) -> list[str]:
-    """Up to three of ``names`` that look like ``name``, best first."""
-    return difflib.get_close_matches(str(name), [str(n) for n in names], n=3, cutoff=0.55)
+    """Up to three of ``names`` that look like ``name`` or begin with it, best first."""
+    known = [str(n) for n in names]
+    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.55)
+    begun = [n for n in known if len(str(name)) >= 3 and n.startswith(str(name))]
+    return list(dict.fromkeys([*close, *begun]))[:3]

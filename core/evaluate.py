@@ -28,7 +28,7 @@ def build_metrics(recipe: Recipe) -> dict[str, Metric]:
     out = {}
     for name, chosen in recipe.metrics.items():
         task = chosen.found.declaration.task
-        out[name] = chosen.found.load_factory()(chosen.config, MetricContext(task, recipe.classes[task]))
+        out[name] = chosen.build(MetricContext(task, recipe.classes[task]))
     return out
 
 

@@ -183,7 +183,7 @@ class PluginManager:
             _check_hooks(plugin, self._pm)
             self._pm.register(plugin, entry.full_name)
             entry.found = self._collect(plugin, entry)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             entry.status, entry.error, entry.found = "failed", _explain(error), []
             if plugin is not None and self._pm.is_registered(plugin):
                 self._pm.unregister(plugin)

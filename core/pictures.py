@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,26 +13,28 @@ import numpy as np
 
 from .contracts import Panel
 from .frame import Boxes, CameraLabels, ClassInfo
+from .tasks import TASKS
 
 _FONT, _TEXT_HEIGHT = cv2.FONT_HERSHEY_SIMPLEX, 22  # px of the font's capitals at scale 1
-_PAPER, _INK, _VOID = (255, 255, 255), (30, 30, 30), (0, 0, 0)
+_PAPER, _INK, _GREY = (255, 255, 255), (30, 30, 30), (128, 128, 128)
 _GAP = 4
 _SHORTEST = 480  # px: a smaller picture is enlarged before it is put beside others, so that text on it can be read
 _DARKEST = 40  # a dataset's colour below this in all channels would not be told from the void
 
-Classes = Mapping[str, Sequence[ClassInfo] | Sequence[str]]
-"""task -> its classes, or their names alone; class i of a task is drawn in colour i."""
+Classes = Mapping[str, "Sequence[ClassInfo | str]"]
+"""task -> its classes by their own ids, or names alone, whose ids are their places."""
 
 
-def palette(classes: Sequence[ClassInfo] | Sequence[str]) -> np.ndarray:
+def palette(classes: Sequence[ClassInfo | str]) -> np.ndarray:
     """uint8 [C, 3]: each class's own colour where the dataset gives one, else hues a golden angle apart."""
     given = [c.color if isinstance(c, ClassInfo) and c.color and max(c.color) > _DARKEST else None for c in classes]
     return np.array([color or _hue(i) for i, color in enumerate(given)], np.uint8).reshape(-1, 3)
 
 
 def _hue(number: int) -> tuple[int, ...]:
-    """Steps of the golden angle never repeat; value and saturation change with each third of the way."""
-    value, saturation = (1.0, 0.72, 0.9)[number % 3], (0.85, 0.9, 0.5)[number // 3 % 3]
+    """Golden-angle steps of the hue; value and saturation, found by search, keep any two of the first 24 at least 16 apart
+    in CIE Lab."""
+    value, saturation = (1.0, 0.5, 0.95)[number % 3], (0.9, 0.4, 0.7)[number // 8 % 3]
     return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(number * 0.381966 % 1, saturation, value))
 
 
@@ -39,23 +42,32 @@ def draw_labels(image: np.ndarray, labels: CameraLabels, classes: Classes, alpha
     """A copy of ``image`` with the mask blended in by ``alpha`` (void stays as it is) and boxes with class and score."""
     out = image.copy()
     if labels.semantic is not None:
-        infos = classes["semantic_segmentation"]
-        colors = np.zeros((256, 3), np.uint8)
-        colors[: len(infos)] = palette(infos)
+        assert isinstance(labels.semantic, np.ndarray), "what is drawn is decoded"
+        colors, painted = _color_table(classes["semantic_segmentation"])
         mixed = cv2.addWeighted(image, 1 - alpha, colors[labels.semantic], alpha, 0)
-        out = np.where((labels.semantic < len(infos))[..., None], mixed, out)
+        out = np.where(painted[labels.semantic][..., None], mixed, out)
     if labels.boxes is not None:
         _draw_boxes(out, labels.boxes, classes["object_detection"])
     return out
 
 
-def _draw_boxes(image: np.ndarray, boxes: Boxes, classes: Sequence[ClassInfo] | Sequence[str]) -> None:
+def _color_table(classes: Sequence[ClassInfo | str]) -> tuple[np.ndarray, np.ndarray]:
+    """By mask id: uint8 [256, 3] the color, bool [256] whether it is drawn, that is, of a class that is not void."""
+    colors, painted = np.zeros((256, 3), np.uint8), np.zeros(256, bool)
+    for place, (info, color) in enumerate(zip(classes, palette(classes))):
+        number = info.id if isinstance(info, ClassInfo) else place
+        colors[number], painted[number] = color, not _is_void(info)
+    return colors, painted
+
+
+def _draw_boxes(image: np.ndarray, boxes: Boxes, classes: Sequence[ClassInfo | str]) -> None:
     colors = dict(zip(_names(classes), palette(classes).tolist()))
-    order = range(len(boxes)) if boxes.scores is None else np.argsort(boxes.scores, kind="stable")  # the surest on top
-    for i in order:
+    assert boxes.ignore is not None
+    scores = boxes.scores
+    for i in range(len(boxes)) if scores is None else np.argsort(scores, kind="stable"):  # the surest on top
         name = boxes.names[i]
-        color = (128, 128, 128) if boxes.ignore[i] else colors.get(name, (128, 128, 128))
-        text = name if boxes.scores is None else f"{name} {boxes.scores[i]:.2f}"
+        color = _GREY if boxes.ignore[i] else colors.get(name, _GREY)
+        text = name if scores is None else f"{name} {scores[i]:.2f}"
         _draw_box(image, boxes.xyxy[i], f"({text})" if boxes.ignore[i] else text, color)
 
 
@@ -76,21 +88,23 @@ def compare(panel: Panel, classes: Classes) -> np.ndarray:
     parts = {panel.key: CameraLabels(), "truth": panel.truth, "prediction": panel.prediction}
     scale = max(1, -(-_SHORTEST // panel.image.shape[1]))
     image = _enlarged(panel.image, scale)
-    tiles = [draw_labels(image, _enlarged_labels(labels, scale), classes) for labels in parts.values() if labels is not None]
-    sheet = contact_sheet(tiles, len(tiles), [name for name, labels in parts.items() if labels is not None])
-    strips = [_legend(infos, sheet.shape[1]) for task, infos in classes.items() if _shown(panel, task)]
+    shown = {name: _enlarged_labels(labels, scale) for name, labels in parts.items() if labels is not None}
+    tiles = [draw_labels(image, labels, classes) for labels in shown.values()]
+    sheet = contact_sheet(tiles, len(tiles), list(shown))
+    size = float(np.clip(sheet.shape[1] / 130, 9, 26))
+    strips = [_legend(task, infos, sheet.shape[1], size) for task, infos in classes.items() if _shown(panel, task)]
     return np.concatenate([sheet, *strips])
 
 
 def _shown(panel: Panel, task: str) -> bool:
-    field = {"semantic_segmentation": "semantic", "object_detection": "boxes"}[task]
+    field = TASKS[task].prediction
     return any(labels is not None and getattr(labels, field) is not None for labels in (panel.truth, panel.prediction))
 
 
 def contact_sheet(tiles: Sequence[np.ndarray], columns: int, captions: Sequence[str]) -> np.ndarray:
     """Pictures of any sizes in rows of ``columns``, each in a cell of the largest one's size under its caption."""
     height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
-    size = float(np.clip(width / 40, 9, 14))
+    size = float(np.clip(width / 48, 9, 26))
     bar = round(size * 2)
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * (height + bar + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _PAPER, np.uint8)
@@ -102,18 +116,22 @@ def contact_sheet(tiles: Sequence[np.ndarray], columns: int, captions: Sequence[
     return sheet
 
 
-def _legend(classes: Sequence[ClassInfo] | Sequence[str], width: int, size: float = 11) -> np.ndarray:
-    """A strip of ``width`` with a swatch and a name for every class, in as many lines as it takes."""
+def _legend(task: str, classes: Sequence[ClassInfo | str], width: int, size: float) -> np.ndarray:
+    """A strip of ``width`` px, text of ``size`` px: the task, then a swatch and a name for every class, in lines."""
     line, swatch = round(size * 2.2), round(size * 1.4)
-    places, x, y = [], _GAP, 0
-    for name in _names(classes):
+    title = task.replace("_", " ") + ":"
+    start = x = 2 * _GAP + _text_size(title, size)[0] + 12
+    shown = [(n, c) for n, c, info in zip(_names(classes), palette(classes).tolist(), classes) if not _is_void(info)]
+    places, y = [], 0
+    for name, _ in shown:
         needed = swatch + 6 + _text_size(name, size)[0] + 18
-        if x + needed > width and x > _GAP:
-            x, y = _GAP, y + line
+        if x + needed > width and x > start:
+            x, y = start, y + line
         places.append((x, y))
         x += needed
     strip = np.full((y + line + _GAP, width, 3), _PAPER, np.uint8)
-    for name, color, (x, y) in zip(_names(classes), palette(classes).tolist(), places):
+    _write(strip, title, (_GAP, (line - round(size)) // 2), size, _INK)
+    for (name, color), (x, y) in zip(shown, places):
         top = y + (line - swatch) // 2
         cv2.rectangle(strip, (x, top), (x + swatch, top + swatch), color, -1)
         cv2.rectangle(strip, (x, top), (x + swatch, top + swatch), _INK, 1)
@@ -132,21 +150,23 @@ def save_png(path: Path | str, image: np.ndarray) -> None:
     part.replace(path)
 
 
-def _names(classes: Sequence[ClassInfo] | Sequence[str]) -> list[str]:
+def _names(classes: Sequence[ClassInfo | str]) -> list[str]:
     return [c.name if isinstance(c, ClassInfo) else c for c in classes]
+
+
+def _is_void(info: ClassInfo | str) -> bool:
+    return isinstance(info, ClassInfo) and info.ignore
 
 
 def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
     return image if scale == 1 else np.repeat(np.repeat(image, scale, 0), scale, 1)
 
 
-def _enlarged_labels(labels: CameraLabels | None, scale: int) -> CameraLabels | None:
-    if labels is None or scale == 1:
-        return labels
-    boxes = labels.boxes if labels.boxes is None else labels.boxes.select(np.arange(len(labels.boxes)))
+def _enlarged_labels(labels: CameraLabels, scale: int) -> CameraLabels:
+    boxes, semantic = labels.boxes, labels.semantic
     if boxes is not None:
-        boxes.xyxy = boxes.xyxy * scale
-    return CameraLabels(boxes, None if labels.semantic is None else _enlarged(labels.semantic, scale))
+        boxes = dataclasses.replace(boxes, xyxy=boxes.xyxy * scale)
+    return CameraLabels(boxes, _enlarged(semantic, scale) if isinstance(semantic, np.ndarray) else semantic)
 
 
 def _text_size(text: str, size: float) -> tuple[int, int]:

@@ -1,18 +1,13 @@
-"""The sections of a recipe, their validation, and their JSON Schema for editors.
+"""The sections of a recipe, and their JSON Schema for editors.
 
 Sections that name a plugin are flat: the keys of the core (`ModelKeys`, `EntryKeys`) stand beside the plugin's own.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from copy import deepcopy
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from .recipe_sources import Key
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
     from .manager import Found, PluginManager
@@ -24,7 +19,6 @@ NAMED = {"transforms": "transform", "metrics": "metric", "tracker": "tracker"}
 RESERVED = ("ignore", "drop")
 """What a taxonomy may map a class to beside the recipe's classes."""
 
-AnyModel = TypeVar("AnyModel", bound=BaseModel)
 PluginSection = dict[str, Any]
 Count = Annotated[int, Field(ge=1)]
 ClassNames = Annotated[list[str], Field(min_length=1, max_length=255)]
@@ -54,8 +48,10 @@ class DataSection(Section):
     def _names_are_distinct(cls, classes):
         for names in classes.values() if isinstance(classes, dict) else [classes]:
             repeated = sorted({n for n in names if names.count(n) > 1})
-            if repeated or set(names) & set(RESERVED):
-                raise ValueError(f"class names are distinct, and not one of {RESERVED}: {repeated or names}")
+            if repeated:
+                raise ValueError(f"a class is named twice: {', '.join(repeated)}")
+            if set(names) & set(RESERVED):
+                raise ValueError(f"{' and '.join(RESERVED)} are words of the taxonomy, not classes")
         return classes
 
 
@@ -169,72 +165,6 @@ def core_keys(section: str) -> type[Section]:
     return ModelKeys if section == "model" else EntryKeys if section in NAMED else PluginKeys
 
 
-# ---------------------------------------------------------------- validation
-
-
-def validate(model: type[AnyModel], data: Mapping[str, Any]) -> AnyModel:
-    """``data`` as ``model``, by the strict rules of JSON: a string is no number, 0 no boolean. A null where none is
-    admitted restores the default. Raises pydantic's ValidationError."""
-    values = deepcopy(dict(data))
-    while True:
-        try:
-            return model.model_validate_json(json.dumps(values), strict=True)
-        except ValidationError as error:
-            if not _restore_defaults(values, error):
-                raise
-
-
-def _restore_defaults(values: dict[str, Any], error: ValidationError) -> bool:
-    """Take out the nulls that ``error`` complains of; whether there were any."""
-    found = False
-    for item in error.errors():
-        key = real_key(item["loc"], values)
-        if item["type"] == "extra_forbidden" or item["input"] is not None or not key:
-            continue
-        parent: Any = values
-        for part in key[:-1]:
-            parent = parent[part]
-        if isinstance(parent, dict) and parent.get(str(key[-1]), 0) is None:
-            del parent[str(key[-1])]
-            found = True
-    return found
-
-
-def real_key(loc: Iterable[str | int], data: Any) -> Key:
-    """pydantic's ``loc`` without the names that it gives to the members of a union."""
-    key: list[str | int] = []
-    for part in loc:
-        inside = isinstance(data, dict) and part in data
-        if inside or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
-            key.append(part)
-            data = data[part]
-    return tuple(key)
-
-
-def keys_at(model: type[BaseModel], loc: Iterable[str | int]) -> list[str]:
-    """The keys that a mapping at ``loc`` of ``model`` may have."""
-    for part in loc:
-        field = fields(model).get(str(part))
-        if field is None:  # a name in a mapping, or of a union's member
-            continue
-        inner = _model_in(field.annotation)
-        if inner is None:
-            return []
-        model = inner
-    return list(fields(model))
-
-
-def fields(model: type[BaseModel]) -> dict[str, Any]:
-    """Key as written -> pydantic's field."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((m for m in map(_model_in, get_args(annotation)) if m), None)
-
-
 # ---------------------------------------------------------------- JSON Schema
 
 
@@ -317,7 +247,5 @@ def _relaxed(schema: Any, is_properties: bool = False) -> Any:
     if is_properties:
         return {name: {"anyOf": [_relaxed(item), {"type": "null"}]} for name, item in schema.items()}
     return {
-        key: item if key == "if" else _relaxed(item, key == "properties")
-        for key, item in schema.items()
-        if key != "required"
+        key: item if key == "if" else _relaxed(item, key == "properties") for key, item in schema.items() if key != "required"
     }

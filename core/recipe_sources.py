@@ -151,6 +151,11 @@ def parse(text: str, place: Callable[[int], Place], key: Key = ()) -> Node:
     return Node(None, place(1)) if root is None else _node(root, root.start_mark.line, place, key)
 
 
+def parse_value(text: str) -> Any:
+    """A value given on the command line. Raises RecipeError where it is not YAML."""
+    return parse(text, lambda line: Place(COMMAND_LINE, written=text)).plain
+
+
 def _node(node: Any, line: int, place: Callable[[int], Place], key: Key) -> Node:
     here = place(line + 1)
     if not node.tag.startswith("tag:yaml.org,2002:"):
@@ -317,22 +322,32 @@ def write_yaml(value: Mapping[str, Any], comment: Callable[[Key], str] = lambda 
 
 def _lines(value: Mapping[str, Any], key: Key, comment: Callable[[Key], str]) -> Iterator[str]:
     for name, item in value.items():
-        head = "  " * len(key) + f"{_flow(str(name), is_key=True)}:"
+        head = "  " * len(key) + f"{flow(str(name))}:"
         if isinstance(item, Mapping) and item:
             yield head + "\n"
             yield from _lines(item, (*key, name), comment)
         else:
-            yield f"{head} {_flow(item)}{comment((*key, name))}\n"
+            yield f"{head} {flow(item)}{comment((*key, name))}\n"
 
 
-def _flow(value: Any, is_key: bool = False) -> str:
+def flow(value: Any) -> str:
+    """A value in one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(str(k), is_key=True)}: {_flow(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{flow(str(k))}: {flow(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     if isinstance(value, float) and value - value != 0:
         return ".nan" if value != value else ".inf" if value > 0 else "-.inf"
-    is_bare = isinstance(value, str) and re.fullmatch(r"[\w./](?:[\w ./:+-]*[\w./+-])?", value, re.ASCII)
-    if is_bare and ": " not in value and (is_key or plain_scalar(value) == value):
-        return value
-    return json.dumps(value)
+    return _string(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _string(text: str) -> str:
+    """Bare where any reader of YAML takes it for a string, else quoted."""
+    if (
+        re.fullmatch(r"(\.{0,2}/)?[A-Za-z_]([\w ./:+-]*[\w./+-])?", text, re.ASCII)
+        and ": " not in text
+        and plain_scalar(text) == text
+    ):
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)

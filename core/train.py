@@ -42,13 +42,12 @@ def train(run: Training) -> None:
 
 
 def build_loader(recipe: Recipe) -> Loader:
-    chosen = recipe.plugin("loader")
-    return chosen.found.load_factory()(chosen.config)
+    return recipe.plugin("loader").build()
 
 
 def data_spec(recipe: Recipe, split: str) -> DataSpec:
     """What a split of the recipe reads, with its transforms built."""
-    transforms = {name: chosen.found.load_factory()(chosen.config) for name, chosen in recipe.transforms.items()}
+    transforms = {name: chosen.build() for name, chosen in recipe.transforms.items()}
     cameras = recipe.data.cameras
     return DataSpec(recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if cameras is None else tuple(cameras),
                     transforms, recipe.seed)  # fmt: skip
@@ -57,14 +56,12 @@ def data_spec(recipe: Recipe, split: str) -> DataSpec:
 def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None) -> Model:
     """The recipe's model: from ``checkpoint`` where there is one, else from ``model.init_from``, else from the seed."""
     torch.manual_seed(hash_key(recipe.seed, "model") >> 1)
-    chosen = recipe.plugin("model")
-    model = chosen.found.load_factory()(chosen.config, ModelContext(recipe.tasks, recipe.classes))
+    model = recipe.plugin("model").build(ModelContext(recipe.tasks, recipe.classes))
     if checkpoint is not None:
         restore(model, checkpoint)
-    elif recipe.model.init_from is not None:
-        source = recipe.model.init_from
-        say(f"model.init_from {source.path}: " + str(
-            initialise(model, read_weights(source.path), source.include, source.exclude, source.rename)))  # fmt: skip
+    elif (source := recipe.model.init_from) is not None:
+        loaded = initialise(model, read_weights(source.path), source.include, source.exclude, source.rename)
+        say(f"model.init_from {source.path}: {loaded}")
     return model
 
 
@@ -115,19 +112,18 @@ class Training:
         return self.loader.evaluation(data_spec(recipe, "val"), batch_micro=micro, **self._reading)
 
     def _build_engine(self, resume: Checkpoint | None) -> Any:
-        recipe, chosen = self.recipe, self.recipe.plugin("parallelism")
-        optimizer, schedule = recipe.plugin("optimizer"), recipe.plugin("lr_schedule")
+        recipe = self.recipe
         context = EngineContext(
             comm=self.comm,
             build_model=lambda: build_model(recipe, self.progress.say, resume),
-            build_optimizer=lambda groups: optimizer.found.load_factory()(optimizer.config, groups),
-            lr_factor=schedule.found.load_factory()(schedule.config, recipe.train.steps),
+            build_optimizer=recipe.plugin("optimizer").build,
+            lr_factor=recipe.plugin("lr_schedule").build(recipe.train.steps),
             precision=recipe.precision,
             accumulation=self._accumulation,
             micro_batch=recipe.batch.micro,
             clip=recipe.train.clip,
         )
-        engine = chosen.found.load_factory()(chosen.config, context)
+        engine = recipe.plugin("parallelism").build(context)
         if resume:
             engine.load(resume)
         return engine
@@ -295,7 +291,7 @@ class Training:
                 run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type="train", classes=self.recipe.classes,
                 resume_id=self._tracker_ids.get(name), about=self.recipe.about,
             )  # fmt: skip
-            self.trackers[name] = tracker = chosen.found.load_factory()(chosen.config, context)
+            self.trackers[name] = tracker = chosen.build(context)
             if tracker.run_id is not None:
                 self._tracker_ids[name] = tracker.run_id
 

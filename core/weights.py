@@ -102,7 +102,7 @@ class Loaded:
 def initialise(module: nn.Module, tensors: Mapping[str, Tensor], include: Sequence[str] = (), exclude: Sequence[str] = (),
                rename: Mapping[str, str] | None = None) -> Loaded:  # fmt: skip
     """Copy what fits into ``module``. ``include`` and ``exclude`` are regular expressions on the file's names; ``rename``
-    maps a regular expression to its replacement, applied after. Raises CheckpointError where nothing fits."""
+    maps a prefix there to a prefix here. Raises CheckpointError where nothing fits."""
     own = module.state_dict(keep_vars=True)
     done = Loaded([], [], [], [])
     for name, tensor in tensors.items():
@@ -126,8 +126,9 @@ def initialise(module: nn.Module, tensors: Mapping[str, Tensor], include: Sequen
 
 def _renamed(name: str, own: Mapping[str, Any], rename: Mapping[str, str]) -> str | None:
     """The model's name of a file's tensor: after the renames, as it is or below the model's wrapped network."""
-    for pattern, replacement in rename.items():
-        name = re.sub(pattern, replacement, name)
+    for there, here in rename.items():
+        if name.startswith(there):
+            name = here + name[len(there) :]
     return next((n for n in (name, f"net.{name}", name.removeprefix("module.")) if n in own), None)
 
 

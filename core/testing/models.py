@@ -115,7 +115,9 @@ assert _TARGETS.keys() == TASKS.keys(), "make_batch draws targets of every task"
 def _check_losses(losses: object, what: str) -> Losses:
     assert isinstance(losses, dict) and losses, f"losses of {what}: expected a dict of pairs, got {type(losses).__name__}"
     for name, pair in losses.items():
-        assert isinstance(pair, tuple) and len(pair) == 2, f"loss {name!r} of {what}: expected a pair (sum, weight), got {pair!r}"
+        assert isinstance(pair, tuple) and len(pair) == 2, (
+            f"loss {name!r} of {what}: expected a pair (sum, weight), got {pair!r}"
+        )
         for part, value in zip(("sum", "weight"), pair):
             told = f"loss {name!r} of {what}: the {part}"
             assert isinstance(value, Tensor), f"{told} is a {type(value).__name__}, not a tensor"

@@ -68,7 +68,7 @@ def _entry(ref: Ref, row: Any) -> _Entry:
 
 
 def _of_split(entries: list[_Entry], split: str, path: Path) -> list[_Entry]:
-    stated = {entry.split for entry in entries} - {None}
+    stated = {entry.split for entry in entries if entry.split is not None}
     silent = [entry.ref for entry in entries if entry.split is None]
     if stated and silent and path.stem != split:
         raise DataError("states no split, other lines do", where=silent[0].where, remedy="state one in every line")

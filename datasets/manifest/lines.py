@@ -14,8 +14,10 @@ SHORTHAND_CAMERA = "cam_front"
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Box = tuple[float, float, float, float]
-_Row3, _Row4 = tuple[float, float, float], tuple[float, float, float, float]
-_Matrix3, _Matrix4 = tuple[_Row3, _Row3, _Row3], tuple[_Row4, _Row4, _Row4, _Row4]
+_Row3 = tuple[float, float, float]
+_Row4 = tuple[float, float, float, float]
+_Matrix3 = tuple[_Row3, _Row3, _Row3]
+_Matrix4 = tuple[_Row4, _Row4, _Row4, _Row4]
 _Text = Annotated[str, StringConstraints(min_length=1)]
 _SensorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 
@@ -58,7 +60,7 @@ class FrameLine(_Line):
 
 class ClassLine(_Line):
     name: _Text
-    id: int | None = Field(None, ge=0, le=255)
+    id: int | None = Field(default=None, ge=0, le=255)
     color: tuple[int, int, int] | None = None
     ignore: bool = False
 
@@ -118,7 +120,7 @@ def _what(row: Mapping[str, Any]) -> str:
     return f"frame {row['key']!r}: " if "key" in row else ""
 
 
-_FIELDS = {"boxes": BoxLine, "cameras": CameraLine, "classes": ClassLine}
+_FIELDS: dict[str, type[_Line]] = {"boxes": BoxLine, "cameras": CameraLine, "classes": ClassLine}
 
 
 def _told(error: ValidationError, what: str, where: str, shorthand: bool) -> DataError:
@@ -150,8 +152,6 @@ def _place(loc: tuple[int | str, ...], shorthand: bool) -> str:
 
 def _known_fields(loc: tuple[int | str, ...], shorthand: bool) -> list[str]:
     """The fields of the object in which the last part of ``loc`` stands."""
-    parents = [_FIELDS[part] for part in loc[:-1] if part in _FIELDS]
-    models = [parents[-1]] if parents else [FrameLine]
-    if not parents and shorthand:
-        models.append(CameraLine)
+    parents = [_FIELDS[str(part)] for part in loc[:-1] if part in _FIELDS]
+    models = parents[-1:] or [FrameLine, *([CameraLine] if shorthand else [])]
     return [field.alias or name for model in models for name, field in model.model_fields.items()]

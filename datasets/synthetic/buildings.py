@@ -1,13 +1,25 @@
 """House fronts as textures, houses as boxes of panels with roofs."""
-import cv2
+
+from functools import cache
+
 import numpy as np
 
 from . import noise
 from .model import MeshBuilder, Model, Panel, panel
+from .rng import stream
 
 PX_PER_M = 14
-_PLASTER = ((206, 196, 176), (188, 172, 148), (214, 210, 202), (176, 160, 142), (198, 178, 140), (168, 174, 178),
-            (190, 150, 128), (150, 146, 140))
+TOWN_HOUSES, FAMILY_HOUSES = 72, 56  # how many different ones there are
+_PLASTER = (
+    (206, 196, 176),
+    (188, 172, 148),
+    (214, 210, 202),
+    (176, 160, 142),
+    (198, 178, 140),
+    (168, 174, 178),
+    (190, 150, 128),
+    (150, 146, 140),
+)
 _BRICK = ((146, 88, 70), (128, 78, 64), (162, 108, 84), (118, 84, 74))
 _ROOF = ((0.48, 0.26, 0.20), (0.34, 0.24, 0.21), (0.27, 0.28, 0.30), (0.42, 0.32, 0.26))
 _LIT = np.array(((255, 206, 128), (255, 224, 168), (236, 232, 214), (255, 186, 104)), np.float32)
@@ -25,8 +37,8 @@ class Facade:
 
     def fill(self, x: float, y: float, w: float, h: float, colour, glow=None) -> None:
         """Paints a rectangle given in metres from the top left corner."""
-        a, b = (int(round(v * PX_PER_M)) for v in (x, y))
-        c, d = (max(int(round(v * PX_PER_M)), u + 1) for v, u in ((x + w, a), (y + h, b)))
+        a, b = (round(v * PX_PER_M) for v in (x, y))
+        c, d = (max(round(v * PX_PER_M), u + 1) for v, u in ((x + w, a), (y + h, b)))
         where = (slice(max(b, 0), d), slice(max(a, 0), c))
         self.pixels[where] = colour
         if glow is not None:
@@ -111,7 +123,9 @@ def _street_level(front: Facade, width, height, count, bay, base, rng) -> None:
         for _ in range(4):
             w, h = rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.9)
             u = x + rng.uniform(0, max(bay - 0.6 - w, 0.05))
-            front.fill(u, y0 + 3.0 - h, w, h, rng.integers(40, 200, 3), rng.integers(40, 160, 3))
+            front.fill(
+                u, y0 + 3.0 - h, w, h, rng.integers(50, 150) + rng.integers(-25, 25, 3), rng.integers(50, 130, 3)
+            )
 
 
 def office_front(width: float, floors: int, rng: np.random.Generator) -> Facade:
@@ -170,13 +184,24 @@ def _walls(length: float, width: float, height: float, fronts) -> list[Panel]:
         run = np.linalg.norm(b - a)
         right = np.append((b - a) / run, 0.0)
         front = fronts[0] if abs(run - length) < abs(run - width) or length == width else fronts[1]
-        panels.append(panel([*a, height], right, (0, 0, -1.0),
-                            np.array([(0, 0), (run, 0), (run, height), (0, height)]), front.pixels, front.glow))
+        panels.append(
+            panel(
+                [*a, height],
+                right,
+                (0, 0, -1.0),
+                np.array([(0, 0), (run, 0), (run, height), (0, height)]),
+                front.pixels,
+                front.glow,
+            )
+        )
     return panels
 
 
-def town_house(length: float, width: float, rng: np.random.Generator) -> tuple[float, Model]:
-    """A block at a street; length runs along the street. Returns its height and model."""
+@cache
+def town_house(variant: int) -> tuple[tuple[float, float, float], Model]:
+    """Town house number `variant`: its (length along the street, depth, height) and model. Kept for all scenes."""
+    rng = stream("town house", variant)
+    length, width = float(rng.uniform(9, 21)), float(rng.uniform(10, 13))
     office = rng.random() < 0.22
     floors = int(rng.integers(4, 9)) if office else int(rng.integers(2, 6))
     if office:
@@ -184,16 +209,21 @@ def town_house(length: float, width: float, rng: np.random.Generator) -> tuple[f
     else:
         style = "brick" if rng.random() < 0.4 else "plaster"
         key = int(rng.integers(1 << 40))
-        fronts = [street_front(run, floors, np.random.Generator(np.random.Philox(key=key)), style) for run in (length, width)]
+        fronts = [
+            street_front(run, floors, np.random.Generator(np.random.Philox(key=key)), style) for run in (length, width)
+        ]
     height = fronts[0].pixels.shape[0] / PX_PER_M
     parts = [*_walls(length, width, height, fronts)]
     if not office and rng.random() < 0.6:
         parts.append(_roof(length, width, height, rng.uniform(1.8, 3.2), _ROOF[rng.integers(4)], hip=True))
-    return height, Model(tuple(parts))
+    return (length, width, height), Model(tuple(parts))
 
 
-def family_house(length: float, width: float, rng: np.random.Generator) -> tuple[float, Model]:
-    """A house with a gabled roof and a chimney. Returns the height of its ridge and the model."""
+@cache
+def family_house(variant: int) -> tuple[tuple[float, float, float], Model]:
+    """House number `variant` with a gabled roof and a chimney: (length, depth, height of the ridge) and model."""
+    rng = stream("family house", variant)
+    length, width = float(rng.uniform(8.5, 14)), float(rng.uniform(7.5, 9.5))
     floors = int(rng.choice([1, 2, 2]))
     options = _PLASTER if rng.random() < 0.65 else _BRICK
     base = np.clip(np.array(options[rng.integers(len(options))]) * rng.uniform(0.9, 1.15), 0, 255)
@@ -202,9 +232,13 @@ def family_house(length: float, width: float, rng: np.random.Generator) -> tuple
     colour = _ROOF[rng.integers(4)]
     roof = _roof(length, width, height, rise, colour, gable=tuple(base / 255))
     chimney = MeshBuilder((length * 0.2, 0, height + rise))
-    chimney.box((length * 0.2 - 0.3, -0.6, height + rise * 0.5), (length * 0.2 + 0.3, 0.0, height + rise + 0.7),
-                (0.45, 0.30, 0.26), min_px=30)
-    return height + rise, Model((*_walls(length, width, height, fronts), chimney.build(), roof))
+    chimney.box(
+        (length * 0.2 - 0.3, -0.6, height + rise * 0.5),
+        (length * 0.2 + 0.3, 0.0, height + rise + 0.7),
+        (0.45, 0.30, 0.26),
+        min_px=30,
+    )
+    return (length, width, height + rise), Model((*_walls(length, width, height, fronts), chimney.build(), roof))
 
 
 def _roof(length, width, height, rise, colour, hip: bool = False, gable=None):
@@ -225,8 +259,14 @@ def _roof(length, width, height, rise, colour, hip: bool = False, gable=None):
             c, d = low_b + (row + 0.05) * (high_b - low_b), low_a + (row + 0.05) * (high_a - low_a)
             mesh.poly([a, b, c, d], tuple(0.87 * v for v in colour), True, 90)
         if hip:
-            mesh.poly([(side * (x + over), -y - over, eave), (side * (x + over), y + over, eave),
-                       (side * ridge, 0, z + rise)], tuple(0.94 * v for v in colour))
+            mesh.poly(
+                [
+                    (side * (x + over), -y - over, eave),
+                    (side * (x + over), y + over, eave),
+                    (side * ridge, 0, z + rise),
+                ],
+                tuple(0.94 * v for v in colour),
+            )
     return mesh.build()
 
 
@@ -243,6 +283,7 @@ def noise_barrier(length: float, height: float, rng: np.random.Generator) -> Mod
 
 def hedge_box(length: float, width: float, height: float, leaves: np.ndarray) -> Model:
     """A trimmed hedge; leaves: uint8 [rows, cols, 3] to cut its faces from."""
+
     def cut(run: float) -> Facade:
         front = Facade.__new__(Facade)
         cols, rows = max(int(run * 20), 4), max(int(height * 20), 4)
@@ -257,12 +298,3 @@ def hedge_box(length: float, width: float, height: float, leaves: np.ndarray) ->
     tone = tuple(np.clip(leaves.reshape(-1, 3).mean(axis=0) / 255 * 1.12, 0, 1))
     mesh.poly([(-x, -y, height), (x, -y, height), (x, y, height), (-x, y, height)], tone)
     return Model((*_walls(length, width, height, [cut(length), cut(width)]), mesh.build()))
-
-
-def shrink(texture: np.ndarray) -> list[np.ndarray]:
-    """The texture and its halves, for fronts that are far away."""
-    levels = [texture]
-    while min(levels[-1].shape[:2]) > 12:
-        rows, cols = levels[-1].shape[:2]
-        levels.append(cv2.resize(levels[-1], (cols // 2, rows // 2), interpolation=cv2.INTER_AREA))
-    return levels

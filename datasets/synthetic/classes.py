@@ -1,8 +1,19 @@
 """What the labels call things."""
 
 SEMANTIC_CLASSES = (
-    "road", "lane_marking", "pavement", "terrain", "building", "vegetation", "pole",
-    "traffic_sign", "sky", "car", "truck", "pedestrian", "cyclist",
+    "road",
+    "lane_marking",
+    "pavement",
+    "terrain",
+    "building",
+    "vegetation",
+    "pole",
+    "traffic_sign",
+    "sky",
+    "car",
+    "truck",
+    "pedestrian",
+    "cyclist",
 )
 BOX_CLASSES = ("car", "truck", "pedestrian", "cyclist", "traffic_sign")
 SEMANTIC_ID = {name: number for number, name in enumerate(SEMANTIC_CLASSES)}

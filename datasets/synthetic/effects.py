@@ -1,4 +1,5 @@
 """What lies on the picture after the things are drawn: shadows, glare, rain, snow, the sensor."""
+
 from functools import lru_cache
 
 import cv2
@@ -17,7 +18,7 @@ def draw_shadows(image: np.ndarray, view: View, look: Look, states) -> None:
     for state in states:
         if state.class_name not in ("car", "truck", "pedestrian", "cyclist"):
             continue
-        base = state.corners()[:4]
+        base = state.corners[:4].copy()
         base[:, 2] = 0.0
         middle = base.mean(axis=0)
         if np.hypot(*(middle - view.position)[:2]) > 90:
@@ -50,6 +51,20 @@ def _ground_polygon(mask: np.ndarray, view: View, corners: np.ndarray, strength:
     return True
 
 
+def draw_reflection(image: np.ndarray, ids: np.ndarray, box: np.ndarray, look: Look) -> None:
+    """A vehicle, box x1 y1 x2 y2, mirrored in the wet ground beneath it, where nothing else stands."""
+    rows, cols = ids.shape
+    x0, x1, bottom = max(int(box[0]), 0), min(int(box[2]) + 1, cols), int(box[3])
+    reach = min(int(0.55 * (box[3] - box[1])), rows - bottom, bottom)
+    if reach < 3 or x1 - x0 < 3:
+        return
+    mirrored = cv2.blur(image[bottom - reach : bottom, x0:x1][::-1], (3, max(reach // 5, 1)))
+    share = np.linspace(0.42 * look.wetness, 0.0, reach, dtype=np.float32)[:, None]
+    share = share * (ids[bottom : bottom + reach, x0:x1] == 0)
+    window = image[bottom : bottom + reach, x0:x1]
+    window[:] = cv2.blendLinear(mirrored, window, share, 1 - share)
+
+
 @lru_cache(maxsize=1)
 def _halo() -> np.ndarray:
     """float32 [65, 65]: a bright core in a wide faint halo."""
@@ -60,7 +75,7 @@ def _halo() -> np.ndarray:
 
 def draw_glows(image: np.ndarray, view: View, look: Look, state, model) -> None:
     """Lamps of a thing: halos that add light, longer ones on a wet road beneath."""
-    if not model.glows or not (look.lights_on or state.class_name == "pole"):
+    if not model.glows or not state.thing.lit or not (look.lights_on or state.class_name == "pole"):
         return
     turn = rotation_z(state.yaw)
     lamp_post = state.class_name == "pole"
@@ -74,7 +89,7 @@ def draw_glows(image: np.ndarray, view: View, look: Look, state, model) -> None:
         point = view.to_camera(at[None])
         if facing < 0.1 or point[0, 2] < NEAR_M + 0.6:
             continue
-        strength = facing ** 0.6 * float(look.clarity(distance * 0.6)) * (1.0 if look.night else 0.55)
+        strength = facing**0.6 * float(look.clarity(distance * 0.6)) * (1.0 if look.night else 0.55)
         size = np.clip(view.focal * glow.radius / distance, 1.5, 0.16 * image.shape[1])
         spot = view.to_pixels(point)[0]
         if look.weather in ("rain", "fog", "snow"):
@@ -83,7 +98,9 @@ def draw_glows(image: np.ndarray, view: View, look: Look, state, model) -> None:
         if look.wetness > 0.5 and look.time_of_day != "day":
             foot = view.to_pixels(view.to_camera(np.array([[at[0], at[1], 0.0]])))[0]
             drop = foot[1] - spot[1]
-            _add_halo(image, (foot[0], foot[1] + 0.9 * drop), (size * 0.6, drop * 1.3 + size), glow.colour, strength * 0.30)
+            _add_halo(
+                image, (foot[0], foot[1] + 0.9 * drop), (size * 0.6, drop * 1.3 + size), glow.colour, strength * 0.30
+            )
 
 
 def _add_halo(image: np.ndarray, spot, size, colour, strength: float) -> None:
@@ -93,7 +110,7 @@ def _add_halo(image: np.ndarray, spot, size, colour, strength: float) -> None:
     cx0, cy0, cx1, cy1 = max(x0, 0), max(y0, 0), min(x1, image.shape[1]), min(y1, image.shape[0])
     if cx1 <= cx0 or cy1 <= cy0:
         return
-    halo = cv2.resize(_halo(), (x1 - x0, y1 - y0))[cy0 - y0:cy1 - y0, cx0 - x0:cx1 - x0]
+    halo = cv2.resize(_halo(), (x1 - x0, y1 - y0))[cy0 - y0 : cy1 - y0, cx0 - x0 : cx1 - x0]
     light = cv2.merge([halo * np.float32(255 * strength * c) for c in colour])
     window = image[cy0:cy1, cx0:cx1]
     window[:] = cv2.add(window, light, dtype=cv2.CV_8U)
@@ -106,7 +123,7 @@ def draw_precipitation(image: np.ndarray, look: Look, key: int, frame: int) -> N
     rng = stream(key, "precipitation", frame)
     layer = _streaks(look.weather, image.shape[0], image.shape[1])
     dy, dx = rng.integers(0, layer.shape[0] - image.shape[0]), rng.integers(0, layer.shape[1] - image.shape[1])
-    cut = layer[dy:dy + image.shape[0], dx:dx + image.shape[1]]
+    cut = layer[dy : dy + image.shape[0], dx : dx + image.shape[1]]
     bright = {"day": 1.0, "dusk": 0.7, "night": 0.4}[look.time_of_day]
     cv2.scaleAdd(cut, bright, image, image)
 
@@ -124,8 +141,8 @@ def _streaks(weather: str, rows: int, cols: int) -> np.ndarray:
             ends = [(int(x * 16), int(y * 16)), (int((x + slant) * 16), int((y + length) * 16))]
             cv2.line(layer, *ends, int(18 + 22 * near), 1, cv2.LINE_AA, 4)
         else:
-            radius = (0.5 + 1.8 * near) * scale
-            cv2.circle(layer, (int(x * 16), int(y * 16)), int(radius * 16), int(120 + 60 * near), -1, cv2.LINE_AA, 4)
+            radius = (0.45 + 1.5 * near) * scale
+            cv2.circle(layer, (int(x * 16), int(y * 16)), int(radius * 16), int(130 - 60 * near), -1, cv2.LINE_AA, 4)
     layer = cv2.GaussianBlur(layer, (3, 3), 0.7)
     return cv2.merge([layer] * 3)
 
@@ -138,7 +155,7 @@ def expose(image: np.ndarray, look: Look, key: int, frame: int) -> np.ndarray:
     image = cv2.multiply(image, _vignette(rows, cols), dtype=cv2.CV_8U)
     tile = noise.grain_tile()
     dy, dx = rng.integers(0, len(tile) - min(rows, 1023)), rng.integers(0, len(tile) - min(cols, 1023))
-    grain = tile[dy:dy + rows, dx:dx + cols]
+    grain = tile[dy : dy + rows, dx : dx + cols]
     if grain.shape[:2] != (rows, cols):
         grain = np.pad(grain, ((0, rows - grain.shape[0]), (0, cols - grain.shape[1]), (0, 0)), mode="wrap")
     return cv2.addWeighted(image, 1.0, grain, look.grain / 20, 0, dtype=cv2.CV_8U)

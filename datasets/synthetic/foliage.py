@@ -1,10 +1,12 @@
 """Trees and bushes as cut-outs, grown from clusters of leaves."""
-from functools import lru_cache
+
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
 
 from . import noise
+from .model import shrink
 from .rng import stream
 
 _LEAVES = {
@@ -17,12 +19,27 @@ _BARK = np.array((84, 70, 58), np.float32)
 VARIANTS = 5
 
 
-@lru_cache(maxsize=64)
-def tree(species: str, variant: int) -> np.ndarray:
-    """uint8 [256, 192, 4]: round, tall, conifer, bare, bush or clump, lit from the upper left, in daylight albedo."""
+@cache
+def tree(species: str, variant: int, mirrored: bool, snowy: bool) -> list[np.ndarray]:
+    """A picture uint8 [h, w, 4] and its halves: round, tall, conifer, bare, bush or clump, as albedo lit from above."""
+    picture = _picture(species, variant)
+    if snowy:
+        picture = _powdered(picture)
+    return shrink(np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture)
+
+
+@cache
+def _picture(species: str, variant: int) -> np.ndarray:
     rng = stream("tree", species, variant)
-    return {"round": _crowned, "tall": _crowned, "autumn": _crowned, "conifer": _conifer, "bare": _bare,
-            "bush": _bush, "clump": _clump}[species](rng, species)
+    return {
+        "round": _crowned,
+        "tall": _crowned,
+        "autumn": _crowned,
+        "conifer": _conifer,
+        "bare": _bare,
+        "bush": _bush,
+        "clump": _clump,
+    }[species](rng, species)
 
 
 def _cut(alpha: np.ndarray, colour: np.ndarray) -> np.ndarray:
@@ -42,15 +59,18 @@ def _leaves(blobs: np.ndarray, shape, tone, rng: np.random.Generator) -> tuple[n
         u = (np.arange(x0, x1) - x)[None, :] / r
         v = (np.arange(y0, y1) - y)[:, None] / r
         bulge = np.sqrt(np.clip(1 - u * u - v * v, 0, 1))
-        light = np.clip(0.62 - 0.22 * u - 0.42 * v + 0.10 * bulge, 0.15, 1.3)
-        there = bulge > 0
+        # Half of the light follows the whole crown, so that clusters do not look like separate balls.
+        whole = 0.25 * (x / cols - 0.5) + 0.35 * (y / rows - 0.4)
+        light = np.clip(0.66 - whole - 0.13 * u - 0.24 * v, 0.2, 1.2)
+        there = bulge > 0.12
         shade[y0:y1, x0:x1][there] = light[there]
         height[y0:y1, x0:x1] = np.maximum(height[y0:y1, x0:x1], bulge)
     leafy = noise.patch("leaves", rows, cols, rng, coarsest=64, octaves=3, size=512)
     coarse = noise.patch("broad", rows, cols, rng, coarsest=4)
-    alpha = np.clip((height - 0.28 + 0.20 * leafy) * 5, 0, 1) * 255
+    speckle = rng.normal(0, 1, shape).astype(np.float32)
+    alpha = np.clip((height - 0.42 + 0.13 * leafy) * 5, 0, 1) * 255
     depth = np.linspace(1.10, 0.72, rows, dtype=np.float32)[:, None]
-    light = (0.42 + 0.75 * shade) * depth * (1 + 0.17 * leafy + 0.05 * coarse)
+    light = (0.42 + 0.75 * shade) * depth * (1 + 0.19 * leafy + 0.05 * coarse + 0.10 * speckle)
     return alpha, light[..., None] * np.array(tone, np.float32)
 
 
@@ -66,12 +86,14 @@ def _crowned(rng: np.random.Generator, species: str) -> np.ndarray:
     top, base = 8, (196 if not tall else 214)
     middle, half_h = (top + base) / 2, (base - top) / 2
     half_w = (84 if not tall else 56) * rng.uniform(0.85, 1.05)
-    blobs = []
-    for _ in range(95):
-        angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * 0.86
+    blobs, lobes = [], rng.uniform(0, 2 * np.pi)
+    for _ in range(230):
+        angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * 0.90
+        reach *= 1 - 0.14 * np.sin(3 * angle + lobes) - 0.07 * np.sin(7 * angle + 2 * lobes)
         pear = 1 - 0.22 * np.sin(angle)
-        blobs.append((96 + half_w * reach * np.cos(angle) * pear, middle + half_h * reach * np.sin(angle),
-                      rng.uniform(11, 26)))
+        blobs.append(
+            (96 + half_w * reach * np.cos(angle) * pear, middle + half_h * reach * np.sin(angle), rng.uniform(6, 17))
+        )
     blobs = np.array(blobs)
     blobs = blobs[np.argsort(-blobs[:, 1] + rng.normal(0, 24, len(blobs)))]
     alpha, colour = _leaves(blobs, (rows, cols), _tone("autumn" if species == "autumn" else "broad", rng), rng)
@@ -107,13 +129,13 @@ def _bare(rng: np.random.Generator, species: str) -> np.ndarray:
 
     def grow(x, y, angle, length, width):
         tip = (x + length * np.cos(angle), y - length * np.sin(angle))
-        ends = [tuple(int(round(v * 16)) for v in p) for p in ((x, y), tip)]
+        ends = [tuple(round(v * 16) for v in p) for p in ((x, y), tip)]
         cv2.line(wood, *ends, 255 if width > 1 else 170, max(int(width), 1), cv2.LINE_AA, 4)
         if length > 7:
             for turn in rng.normal((-0.5, 0.45), 0.18):
-                grow(*tip, angle + turn, length * rng.uniform(0.68, 0.82), width * 0.66)
+                grow(*tip, angle + turn, length * rng.uniform(0.64, 0.78), width * 0.66)
 
-    grow(96, 255, np.pi / 2 + rng.normal(0, 0.04), 70, 11)
+    grow(96, 255, np.pi / 2 + rng.normal(0, 0.04), 60, 10)
     twigs = cv2.blur(wood, (5, 5)).astype(np.float32) * 0.5
     shade = np.linspace(1.2, 0.8, 192)[None, :, None]
     return _cut(np.maximum(wood, twigs), np.broadcast_to(_BARK * 0.85, (256, 192, 3)) * shade)
@@ -121,9 +143,9 @@ def _bare(rng: np.random.Generator, species: str) -> np.ndarray:
 
 def _bush(rng: np.random.Generator, species: str) -> np.ndarray:
     rows, cols = 128, 192
-    angle, reach = rng.uniform(0, np.pi, 60), np.sqrt(rng.random(60)) * 0.82
+    angle, reach = rng.uniform(0, np.pi, 110), np.sqrt(rng.random(110)) * 0.85
     x, y = 96 + 84 * reach * np.cos(angle), 124 - 108 * reach * np.sin(angle)
-    blobs = np.stack([x, y, rng.uniform(10, 20, 60)], axis=1)
+    blobs = np.stack([x, y, rng.uniform(6, 14, 110)], axis=1)
     blobs = np.concatenate([blobs, [(40 + 14 * i, 122, 14) for i in range(9)]])
     alpha, colour = _leaves(blobs[np.argsort(-blobs[:, 1])], (rows, cols), _tone("bush", rng), rng)
     return _cut(alpha, colour)
@@ -135,10 +157,10 @@ def _clump(rng: np.random.Generator, species: str) -> np.ndarray:
     blobs = []
     for centre in np.linspace(34, cols - 34, 9) + rng.normal(0, 9, 9):
         top = rng.uniform(10, 62)
-        for _ in range(34):
+        for _ in range(60):
             y = rng.uniform(top, 152)
             half = 34 * np.sqrt(np.clip(1 - ((y - 90) / 92) ** 2, 0.1, 1))
-            blobs.append((np.clip(centre + rng.uniform(-half, half), 14, cols - 14), y + 8, rng.uniform(9, 19)))
+            blobs.append((np.clip(centre + rng.uniform(-half, half), 14, cols - 14), y + 8, rng.uniform(6, 13)))
     blobs = np.array(blobs)
     blobs = blobs[np.argsort(-blobs[:, 1] + rng.normal(0, 30, len(blobs)))]
     alpha, colour = _leaves(blobs, (rows, cols), _tone("broad", rng), rng)
@@ -151,3 +173,12 @@ def leaf_texture(variant: int) -> np.ndarray:
     rng = stream("hedge", variant)
     leafy = noise.patch("leaves", 64, 128, rng, coarsest=64, octaves=3, size=512)
     return np.clip(_tone("bush", rng) * (1 + 0.24 * leafy[..., None]), 0, 255).astype(np.uint8)
+
+
+def _powdered(image: np.ndarray) -> np.ndarray:
+    """A tree with snow on the upper sides of its boughs."""
+    out = image.copy()
+    bright = image[..., :3].mean(axis=2, keepdims=True)
+    rise = np.clip(bright / bright[image[..., 3] > 128].mean() - 0.80, 0, 0.8)
+    out[..., :3] = image[..., :3] + rise * (np.array((232, 236, 242)) - image[..., :3])
+    return out

@@ -1,4 +1,5 @@
 """Cameras, poses and projection. Ego and world: x forward, y left, z up, metres. Camera: x right, y down, z forward."""
+
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,14 +24,20 @@ class Camera:
 
     @cached_property
     def rays(self) -> np.ndarray:
-        """float32 [H, W, 3]: directions through the pixel centres, camera frame, z = 1 (so length along it is depth)."""
+        """float32 [H, W, 3]: directions through the pixel centres, camera frame, z = 1."""
         u, v = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
         pixels = np.stack([u, v, np.ones_like(u)], axis=-1)
         return np.ascontiguousarray((pixels @ np.linalg.inv(self.K).T).astype(np.float32))
 
 
-def front_camera(width: int = 640, height: int = 360, hfov_deg: float = 62.0, mount_height: float = 1.45,
-                 pitch_deg: float = 0.0, yaw_deg: float = 0.0) -> Camera:
+def front_camera(
+    width: int = 640,
+    height: int = 360,
+    hfov_deg: float = 62.0,
+    mount_height: float = 1.45,
+    pitch_deg: float = 0.0,
+    yaw_deg: float = 0.0,
+) -> Camera:
     """A camera behind the windscreen. Positive pitch looks down, positive yaw looks left."""
     focal = width / 2 / np.tan(np.radians(hfov_deg) / 2)
     K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
@@ -115,5 +122,5 @@ def clip_near(polygon: np.ndarray, near: float = NEAR_M) -> np.ndarray:
 
 def fixed_point(pixels: np.ndarray) -> np.ndarray:
     """Pixels [..., 2] to OpenCV's fixed-point corners, int32. OpenCV counts from pixel centres, we from corners."""
-    limited = np.clip(pixels, -_FIXED_LIMIT, _FIXED_LIMIT)
+    limited = np.minimum(np.maximum(pixels, -_FIXED_LIMIT), _FIXED_LIMIT)
     return np.rint((limited - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)

@@ -1,4 +1,5 @@
 """Paints the ground of a scene as a map in road coordinates, once, for the renderer to look up."""
+
 from dataclasses import dataclass
 
 import cv2
@@ -11,11 +12,14 @@ from .rng import stream
 from .weather import Look
 
 _COLOURS = {  # albedo under full daylight
-    "asphalt": (104, 104, 107), "kerb": (158, 155, 150), "slabs": (141, 136, 129), "grass": (88, 112, 52),
-    "field": (118, 122, 66), "gravel": (127, 121, 110),
+    "asphalt": (104, 104, 107),
+    "kerb": (158, 155, 150),
+    "slabs": (141, 136, 129),
+    "grass": (88, 112, 52),
+    "field": (118, 122, 66),
+    "gravel": (127, 121, 110),
 }
-_LABELS = {"asphalt": ROAD, "kerb": PAVEMENT, "slabs": PAVEMENT, "grass": TERRAIN, "field": TERRAIN,
-           "gravel": TERRAIN}
+_LABELS = {"asphalt": ROAD, "kerb": PAVEMENT, "slabs": PAVEMENT, "grass": TERRAIN, "field": TERRAIN, "gravel": TERRAIN}
 _SNOW = np.array([226, 230, 236], np.float32)
 
 
@@ -62,8 +66,13 @@ def paint_ground(scene, look: Look, s_range: tuple[float, float], half_width: fl
     """The map of a scene's ground over s_range and |d| <= half_width, per_metre (s, d) pixels to the metre."""
     rows = int((s_range[1] - s_range[0]) * per_metre[0])
     cols = int(2 * half_width * per_metre[1])
-    ground = GroundMap(s_range[0], half_width, *per_metre, np.zeros((rows, cols, 4), np.uint8),
-                       np.full((rows, cols), TERRAIN, np.uint8))
+    ground = GroundMap(
+        s_range[0],
+        half_width,
+        *per_metre,
+        np.zeros((rows, cols, 4), np.uint8),
+        np.full((rows, cols), TERRAIN, np.uint8),
+    )
     rng = stream(scene.key, "ground", cols)
     for band in scene.profile.bands:
         _lay(ground, band.material, (s_range[0], s_range[1], band.right, band.left))
@@ -123,14 +132,14 @@ def _texture(ground: GroundMap, scene, look: Look, rng: np.random.Generator) -> 
     broad = noise.patch("broad", rows, cols, rng, (max(ground.per_metre_s / 2, 1), max(ground.per_metre_d / 2, 1)))
     fine = noise.patch("fine", rows, cols, rng, (1.0, max(1.0, 1 / max(stretch, 0.2) / 2)), coarsest=32)
     wild = labels == TERRAIN
-    amount = np.where(wild, 0.13, np.where(labels == ROAD, 0.055, 0.05)).astype(np.float32)
-    factor = 1 + amount * (0.7 * broad + 0.6 * fine)
+    amount = np.where(wild, 0.13, np.where(labels == ROAD, 0.04, 0.045)).astype(np.float32)
+    factor = 1 + amount * (0.8 * broad + 0.35 * fine)
     factor *= _wear(ground, scene, rng)[None, :]
     tone = rng.uniform(0.82, 1.12)
     road = labels == ROAD
     factor[road] *= tone * (1 - 0.34 * look.wetness)
     factor[~road] *= 1 - 0.16 * look.wetness
-    warm = np.where(wild, 0.09 * broad, 0.0).astype(np.float32)  # drier grass is yellower
+    warm = np.where(wild, np.clip(0.05 * broad, -0.03, 0.12), 0.0).astype(np.float32)  # drier grass is yellower
     scaled = [colour[..., 0] * (factor + warm), colour[..., 1] * factor, colour[..., 2] * (factor - 0.5 * warm)]
     _joints(ground, scaled)
     if look.snowy:
@@ -145,7 +154,7 @@ def _wear(ground: GroundMap, scene, rng: np.random.Generator) -> np.ndarray:
     wear = np.ones_like(d)
     for centre, _ in scene.profile.lane_centres:
         for offset, strength in ((-0.8, 0.06), (0.8, 0.06), (0.0, -0.05)):
-            wear += strength * rng.uniform(0.3, 1.4) * np.exp(-((d - centre - offset) / 0.28) ** 2)
+            wear += strength * rng.uniform(0.3, 1.4) * np.exp(-(((d - centre - offset) / 0.28) ** 2))
     return wear.astype(np.float32)
 
 
@@ -165,9 +174,9 @@ def _joints(ground: GroundMap, scaled: list[np.ndarray]) -> None:
 def _snow(labels: np.ndarray, scaled: list[np.ndarray], unevenness: np.ndarray) -> None:
     """White land, trodden pavements, slush on the road."""
     base = np.zeros(labels.shape, np.float32)
-    for label, cover in ((TERRAIN, 0.94), (PAVEMENT, 0.62), (ROAD, 0.22)):
+    for label, cover in ((TERRAIN, 0.94), (PAVEMENT, 0.62), (ROAD, 0.30)):
         base[labels == label] = cover
-    cover = np.clip(base + 0.12 * unevenness, 0, 1)
+    cover = np.clip(base + 0.14 * unevenness, 0, 1)
     for channel, white in zip(scaled, _SNOW, strict=True):
         channel += cover * (white - channel)
 

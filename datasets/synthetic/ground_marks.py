@@ -1,4 +1,5 @@
 """Paint and patches on the ground: lane lines, zebra crossings, stop lines, arrows, manholes, repairs."""
+
 import cv2
 import numpy as np
 
@@ -44,8 +45,10 @@ def _line(ground, cover: np.ndarray, line, scene) -> None:
     """One lane line, interrupted at junctions and crossings."""
     start, end = ground.s0, ground.s0 + ground.labels.shape[0] / ground.per_metre_s
     d0, d1 = line.d - line.width / 2, line.d + line.width / 2
-    stops = sorted([(j.s - j.half_width - 1, j.s + j.half_width + 1) for j in scene.junctions]
-                   + [(z - 2.4, z + 2.4) for z in scene.zebras])
+    stops = sorted(
+        [(j.s - j.half_width - 1, j.s + j.half_width + 1) for j in scene.junctions]
+        + [(z - 2.4, z + 2.4) for z in scene.zebras]
+    )
     if line.gap == 0:
         at = start
         for stop_from, stop_to in stops + [(end, end)]:
@@ -69,17 +72,29 @@ def _side_street(ground, cover: np.ndarray, junction, profile) -> None:
     ours = [d for d, way in profile.lane_centres if way > 0]
     theirs = [d for d, way in profile.lane_centres if way < 0]
     if junction.signals:
-        _quad(ground, cover, junction.s - junction.half_width - 5.6, junction.s - junction.half_width - 5.2,
-              min(ours) - 1.5, max(ours) + 1.4)
-        _quad(ground, cover, junction.s + junction.half_width + 5.2, junction.s + junction.half_width + 5.6,
-              min(theirs) - 1.4, max(theirs) + 1.5)
+        _quad(
+            ground,
+            cover,
+            junction.s - junction.half_width - 5.6,
+            junction.s - junction.half_width - 5.2,
+            min(ours) - 1.5,
+            max(ours) + 1.4,
+        )
+        _quad(
+            ground,
+            cover,
+            junction.s + junction.half_width + 5.2,
+            junction.s + junction.half_width + 5.6,
+            min(theirs) - 1.4,
+            max(theirs) + 1.5,
+        )
     for edge, sign in ((profile.right_edge, -1), (profile.left_edge, 1)):
         for far in np.arange(5.0, 80.0, 6.0):
             a, b = sorted((edge + sign * far, edge + sign * (far + 3.0)))
             _quad(ground, cover, junction.s - 0.08, junction.s + 0.08, a, b)
+        # Traffic keeps to the right, so who comes from the right meets the line on the far half.
         a, b = sorted((edge + sign * 3.2, edge + sign * 3.6))
-        half = slice(None) if sign > 0 else slice(None, None, -1)
-        s0, s1 = sorted((junction.s, junction.s + (junction.half_width, -junction.half_width)[half][0] * 0.95))
+        s0, s1 = sorted((junction.s, junction.s - sign * 0.95 * junction.half_width))
         _quad(ground, cover, s0, s1, a, b)
 
 
@@ -92,7 +107,6 @@ def _arrow(ground, cover: np.ndarray, s: float, d: float, direction: int) -> Non
 
 def _repairs(ground, scene, rng: np.random.Generator) -> None:
     """Patches of newer asphalt, cracks sealed with tar, manhole covers."""
-    start, end = ground.s0, ground.s0 + ground.labels.shape[0] / ground.per_metre_s
     right, left = scene.profile.right_edge, scene.profile.left_edge
     layer = np.full(ground.labels.shape, 128, np.uint8)
     for _ in range(int(rng.integers(4, 14))):
@@ -105,13 +119,12 @@ def _repairs(ground, scene, rng: np.random.Generator) -> None:
         steps = rng.normal(0, (1.2, 0.35), (8, 2)).cumsum(axis=0)
         path = ground.points(s + steps[:, 0] * rng.choice([1, 2]), d + steps[:, 1])
         cv2.polylines(layer, [path], False, int(rng.integers(84, 104)), 1, cv2.LINE_AA, 4)
-    manholes = rng.uniform((-20, right + 0.8), (160, left - 0.8), (int(rng.integers(3, 9)), 2))
-    for s, d in manholes[scene.profile.place != "highway":] if scene.profile.place != "highway" else ():
+    manholes = 0 if scene.profile.place == "highway" else int(rng.integers(3, 9))
+    for s, d in rng.uniform((-20, right + 0.8), (160, left - 0.8), (manholes, 2)):
         angle = np.linspace(0, 2 * np.pi, 13)[:-1]
         for radius, tone in ((0.36, 96), (0.30, 78)):
             disc = ground.points(s + radius * np.cos(angle), d + radius * np.sin(angle))
             cv2.fillConvexPoly(layer, disc, tone, cv2.LINE_AA, 4)
-    del start, end
     changed = (layer != 128) & ((ground.labels == ROAD) | (ground.labels == PAVEMENT))
     factor = layer[changed].astype(np.float32)[:, None] / 128
     ground.pixels[changed, :3] = np.minimum(ground.pixels[changed][:, :3] * factor, 255)

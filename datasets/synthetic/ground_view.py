@@ -1,5 +1,7 @@
 """Looks the ground up pixel by pixel: camera ray to ground point to road coordinates to the painted maps."""
+
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -32,8 +34,9 @@ def paint_maps(scene) -> GroundMaps:
     return GroundMaps(near, wide)
 
 
-def draw_ground(scene, maps: GroundMaps, view: View, moment, image: np.ndarray, labels: np.ndarray,
-                directions: np.ndarray) -> None:
+def draw_ground(
+    scene, maps: GroundMaps, view: View, moment, image: np.ndarray, labels: np.ndarray, directions: np.ndarray
+) -> None:
     """Fills rows of image [h, W, 3] and labels [h, W] below the horizon; directions: world rays float32 [h, W, 3]."""
     table, (x0, y0, heading) = scene.road.seen_from(moment.ego_s)
     c, s = np.float32(np.cos(heading)), np.float32(np.sin(heading))
@@ -48,7 +51,7 @@ def draw_ground(scene, maps: GroundMaps, view: View, moment, image: np.ndarray, 
     colour, kinds, cover = _look_up(maps, view, along, across, depth)
     _roughen(colour, ahead + np.float32(x0 * c + y0 * s), left + np.float32(y0 * c - x0 * s), depth)
     if scene.look.night:
-        colour = _by_night(scene.look, maps.wide, colour, along, across, ahead, left)
+        colour = _by_night(scene.look, maps.wide, colour, along, across, ahead, left - np.float32(scene.ego.d))
     if scene.look.wetness > 0.5:
         colour = _wet_sheen(scene.look, colour, depth, kinds)
     clear = scene.look.clarity(depth).astype(np.float32)
@@ -102,30 +105,43 @@ def _sample(source, x, y, by_col, by_row, border, out) -> None:
 
 def _roughen(colour: np.ndarray, x, y, depth) -> None:
     """Grain of asphalt and grass, finer than the maps hold, for the ground near by."""
-    rows = np.nonzero(depth[:, depth.shape[1] // 2] < 26.0)[0]
+    rows = np.nonzero(depth[:, depth.shape[1] // 2] < 19.0)[0]
     if not len(rows):
         return
     part = slice(rows[0], rows[-1] + 1)
     tile = _grain()
-    at_x, at_y = np.mod(x[part] * 40, 511).astype(np.float32), np.mod(y[part] * 40, 511).astype(np.float32)
+    at_x, at_y = _wrap(x[part] * np.float32(56)), _wrap(y[part] * np.float32(56))
     grain = cv2.remap(tile, at_x, at_y, cv2.INTER_LINEAR)
-    fade = np.clip(1.25 - depth[part] / 22.0, 0, 1).astype(np.float32)
+    fade = np.clip(1.25 - depth[part] / 15.0, 0, 1).astype(np.float32)
     factor = 1 + grain * fade
     colour[part] = cv2.multiply(colour[part], cv2.merge([factor] * 3), dtype=cv2.CV_8U)
 
 
+def _wrap(at: np.ndarray) -> np.ndarray:
+    """Coordinates taken into a tile of 512, leaving its last pixel as the partner for interpolation."""
+    return at - np.floor(at * np.float32(1 / 511)) * np.float32(511)
+
+
+@lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    return noise.fractal("grain", coarsest=64, octaves=4, roughness=0.8) * np.float32(0.055)
+    return noise.fractal("grain", coarsest=128, octaves=3, roughness=0.9) * np.float32(0.055)
 
 
 def _by_night(look, wide: GroundMap, colour, along, across, ahead, left) -> np.ndarray:
     """Ambient light, pools of lamp light and the ego's own beam."""
-    lamps = cv2.remap(wide.lamps, (wide.col(across) / 2 - 0.5).astype(np.float32),
-                      (wide.row(along) / 2 - 0.5).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lamps = cv2.remap(
+        wide.lamps,
+        (wide.col(across) / 2 - 0.5).astype(np.float32),
+        (wide.row(along) / 2 - 0.5).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     lamps = lamps.astype(np.float32) * (1 / 255)
     beam = np.where(ahead > 2.2, headlight(ahead, left), 0).astype(np.float32)
-    light = [np.float32(look.ambient[k]) + lamps * np.float32(LAMP_RGB[k]) + beam * np.float32(BEAM_RGB[k] * 0.9)
-             for k in range(3)]
+    light = [
+        np.float32(look.ambient[k]) + lamps * np.float32(LAMP_RGB[k]) + beam * np.float32(BEAM_RGB[k] * 0.9)
+        for k in range(3)
+    ]
     return cv2.multiply(colour, cv2.merge(light), dtype=cv2.CV_8U)
 
 

@@ -1,4 +1,5 @@
 """Sets up what stands still: house fronts, trees, lamps, signs, signals, hedges."""
+
 import numpy as np
 
 from . import buildings, foliage, street
@@ -42,13 +43,18 @@ class Layout:
         self.rng = stream(key, "layout")
         self.range = (_BEHIND, site.travel + _AHEAD)
         season = self.rng.random()
-        self.species = ("bare", "conifer", "bare") if look.snowy else (
-            ("autumn", "round", "tall") if season < 0.15 else ("round", "tall", "round", "conifer"))
+        self.species = (
+            ("bare", "conifer", "bare")
+            if look.snowy
+            else (("autumn", "round", "tall") if season < 0.15 else ("round", "tall", "round", "conifer"))
+        )
 
     def open_at(self, s_from: float, s_to: float, margin: float = 0.0) -> bool:
         """Whether no side street runs through [s_from, s_to]."""
-        return all(s_to < j.s - j.half_width - j.pavement - margin or s_from > j.s + j.half_width + j.pavement + margin
-                   for j in self.junctions)
+        return all(
+            s_to < j.s - j.half_width - j.pavement - margin or s_from > j.s + j.half_width + j.pavement + margin
+            for j in self.junctions
+        )
 
     def build(self) -> None:
         """Sets up everything for the kind of place."""
@@ -61,13 +67,11 @@ class Layout:
     def tree(self, s: float, d: float, height: float, species: str | None = None, shadow: bool = True) -> None:
         """A tree, a bush or a piece of wood, as wide as its picture asks for."""
         species = species or self.species[self.rng.integers(len(self.species))]
-        image = foliage.tree(species, int(self.rng.integers(foliage.VARIANTS)))
-        if self.look.snowy:
-            image = _powdered(image)
-        if self.rng.random() < 0.5:
-            image = np.ascontiguousarray(image[:, ::-1])
-        width = height * image.shape[1] / image.shape[0] * self.rng.uniform(0.85, 1.1)
-        self.site.add("vegetation", (width, width, height), s, d, model=Model((Sprite(image, width, height),)))
+        levels = foliage.tree(
+            species, int(self.rng.integers(foliage.VARIANTS)), bool(self.rng.random() < 0.5), self.look.snowy
+        )
+        width = height * levels[0].shape[1] / levels[0].shape[0] * self.rng.uniform(0.85, 1.1)
+        self.site.add("vegetation", (width, width, height), s, d, model=Model((Sprite(levels, width, height),)))
         if shadow:
             kind = "bush" if species in ("bush", "clump") else "crown"
             self.site.casters.append(Caster(kind, s, d, height, (width * 0.42, width * 0.42)))
@@ -77,14 +81,14 @@ class Layout:
         self.site.add("pole", (0.15, 0.15, height), s, d, yaw=yaw, model=model)
         self.site.casters.append(Caster("post", s, d, height, (0.06, 0.06)))
 
-    def sign(self, s: float, d: float, toward: int, kind: str | None = None) -> None:
+    def sign(self, s: float, d: float, toward: int, kind: str | None = None, yaw: float | None = None) -> None:
         """A road sign on a pole; toward +1 is read by those who drive along s."""
         rng = self.rng
         kind = kind or street.SIGN_KINDS[rng.integers(len(street.SIGN_KINDS))]
         numbers = (80, 100, 120, 130) if self.profile.place == "highway" else (20, 30, 40, 50)
         scale = 1.5 if self.profile.place == "highway" else 1.0
         size, low = rng.uniform(0.62, 0.80) * scale, rng.uniform(2.05, 2.5)
-        yaw = (0.0 if toward > 0 else np.pi) + rng.normal(0, 0.06)
+        yaw = ((0.0 if toward > 0 else np.pi) if yaw is None else yaw) + rng.normal(0, 0.06)
         self.post(s + 0.05 * toward, d, low + size, street.pole(low + size))
         self._plate(s, d, yaw, low + size / 2, (0.05, size, size), street.sign(kind, size, int(rng.choice(numbers))))
 
@@ -95,8 +99,14 @@ class Layout:
         """A direction board on two legs."""
         for offset in (-0.36, 0.36):
             self.post(s + 0.12, d + offset * width, low + height, street.pole(low + height, 0.08))
-        self._plate(s, d, 0.0, low + height / 2, (0.06, width, height),
-                    street.board(width, height, self.rng, self.profile.place == "highway"))
+        self._plate(
+            s,
+            d,
+            0.0,
+            low + height / 2,
+            (0.06, width, height),
+            street.board(width, height, self.rng, self.profile.place == "highway"),
+        )
 
     def lamps(self, spacing: float, height: float, sides: tuple[int, ...]) -> None:
         """Street lamps at even spacing, their arms over the road."""
@@ -117,7 +127,7 @@ class Layout:
             for s in np.arange(*self.range, self.rng.uniform(9, 16)):
                 at = s + self.rng.uniform(-2, 2)
                 if planted and self.open_at(at, at, 1.5) and self.rng.random() < 0.55:
-                    self.tree(at, edge, self.rng.uniform(4.5, 8.5))
+                    self.tree(at, edge, self.rng.uniform(4.5, 8.5), self.species[0])
             for s in np.arange(self.range[0], self.range[1], self.rng.uniform(22, 38)):
                 at = s + self.rng.uniform(0, 15)
                 if self.open_at(at, at):
@@ -126,15 +136,16 @@ class Layout:
     def _house_rows(self) -> None:
         """Closed rows of town houses on both sides, from a pool of fronts, with gaps at side streets."""
         rng = self.rng
-        pool = [(length, width, *buildings.town_house(length, width, rng))
-                for length, width in zip(rng.uniform(9, 21, 9), rng.uniform(10, 13, 9), strict=True)]
+        pool = [buildings.town_house(int(v)) for v in rng.integers(0, buildings.TOWN_HOUSES, 12)]
         for side, front in ((-1, self.profile.front_right), (1, self.profile.front_left)):
             s = self.range[0]
             while s < self.range[1]:
-                length, width, height, model = pool[rng.integers(len(pool))]
+                (length, width, height), model = pool[rng.integers(len(pool))]
                 middle = s + length / 2
                 if self.open_at(s, s + length):
-                    self._building(middle, front + side * (width / 2 + rng.choice([0, 0, 0.4])), length, width, height, model)
+                    self._building(
+                        middle, front + side * (width / 2 + rng.choice([0, 0, 0.4])), length, width, height, model
+                    )
                     s += length + (0.0 if rng.random() < 0.8 else rng.uniform(2, 5))
                 else:
                     s += 2.0
@@ -147,11 +158,11 @@ class Layout:
             for way in (-1, 1):
                 d = abs(front) + 14.5
                 while d < 85:
-                    length, width, height, model = pool[self.rng.integers(len(pool))]
+                    (length, width, height), model = pool[self.rng.integers(len(pool))]
                     s = junction.s + way * (junction.half_width + junction.pavement + width / 2)
                     self._building(s, side * (d + length / 2), length, width, height, model, np.pi / 2)
                     d += length
-            length, width, height, model = pool[self.rng.integers(len(pool))]
+            (length, width, height), model = pool[self.rng.integers(len(pool))]
             self._building(junction.s, side * 98, length, width, height, model)
 
     def _building(self, s, d, length, width, height, model, yaw: float = 0.0) -> None:
@@ -161,16 +172,21 @@ class Layout:
 
     def _suburban(self) -> None:
         rng = self.rng
-        pool = [(length, width, *buildings.family_house(length, width, rng))
-                for length, width in zip(rng.uniform(8.5, 14, 8), rng.uniform(7.5, 9.5, 8), strict=True)]
+        pool = [buildings.family_house(int(v)) for v in rng.integers(0, buildings.FAMILY_HOUSES, 12)]
         hedged = rng.random()
         for side, front in ((-1, self.profile.front_right), (1, self.profile.front_left)):
             s, setback = self.range[0] + rng.uniform(0, 10), rng.uniform(4.0, 9.0)
             while s < self.range[1]:
-                length, width, height, model = pool[rng.integers(len(pool))]
+                (length, width, height), model = pool[rng.integers(len(pool))]
                 if self.open_at(s, s + length):
-                    self._building(s + length / 2, front + side * (setback + width / 2 + rng.uniform(0, 2)), length, width,
-                                   height, model, np.pi / 2 if False else 0.0)
+                    self._building(
+                        s + length / 2,
+                        front + side * (setback + width / 2 + rng.uniform(0, 2)),
+                        length,
+                        width,
+                        height,
+                        model,
+                    )
                     self._garden(s, length, front, side, setback, hedged)
                 s += length + rng.uniform(5, 13)
             for at in np.arange(*self.range, 13.0):
@@ -179,7 +195,7 @@ class Layout:
             for at in np.arange(*self.range, rng.uniform(11, 19)):
                 at += rng.uniform(-3, 3)
                 if rng.random() < 0.5 and self.open_at(at, at, 1):
-                    self.tree(at, verge, rng.uniform(4.5, 9))
+                    self.tree(at, verge, rng.uniform(4.5, 8), self.species[0])
             for at in np.arange(*self.range, rng.uniform(28, 48)):
                 at += rng.uniform(0, 18)
                 if self.open_at(at, at):
@@ -196,7 +212,9 @@ class Layout:
             self.site.add("vegetation", (run, 0.7, height), at, d, model=model)
             self.site.casters.append(Caster("block", at, d, height, (run / 2, 0.35)))
         for _ in range(int(rng.integers(0, 4))):
-            self.tree(s + rng.uniform(-3, length + 3), front + side * rng.uniform(1.5, setback), rng.uniform(0.8, 2.0), "bush")
+            self.tree(
+                s + rng.uniform(-3, length + 3), front + side * rng.uniform(1.5, setback), rng.uniform(0.8, 2.0), "bush"
+            )
         if rng.random() < 0.6:
             self.tree(s + length + rng.uniform(1, 4), front + side * rng.uniform(2, setback + 4), rng.uniform(4, 9))
 
@@ -213,9 +231,13 @@ class Layout:
                 if rng.random() < 0.75:
                     far = rng.uniform(14, 60)
                     species = "clump" if rng.random() < 0.45 else None
-                    self.tree(s + rng.uniform(-6, 6), side * (outer + far), rng.uniform(6, 14), species, shadow=far < 22)
+                    self.tree(
+                        s + rng.uniform(-6, 6), side * (outer + far), rng.uniform(6, 14), species, shadow=far < 22
+                    )
                 if rng.random() < 0.5:
-                    self.tree(s + rng.uniform(-4, 4), side * (outer + rng.uniform(4.5, 14)), rng.uniform(0.9, 2.6), "bush")
+                    self.tree(
+                        s + rng.uniform(-4, 4), side * (outer + rng.uniform(4.5, 14)), rng.uniform(0.9, 2.6), "bush"
+                    )
             for s in np.arange(np.floor(self.range[0] / 25) * 25, self.range[1], 25.0):
                 self.post(s, side * (outer + 0.7), 1.0, street.pole(1.0, 0.06, (0.86, 0.86, 0.84)))
             for s in np.arange(self.range[0] + rng.uniform(10, 60), self.range[1], rng.uniform(50, 90)):
@@ -244,9 +266,18 @@ class Layout:
     def _gantry(self, s: float) -> None:
         """Boards on a beam over our carriageway."""
         right, left, top = self.profile.right_edge - 0.8, -0.3, 6.9
-        beam = street.tubes([((0, -(left - right) / 2, top), (0, (left - right) / 2, top), 0.17, 0.17, (0.55, 0.57, 0.58)),
-                             ((0, -(left - right) / 2, top - 0.7), (0, (left - right) / 2, top - 0.7), 0.12, 0.12,
-                              (0.55, 0.57, 0.58))])
+        beam = street.tubes(
+            [
+                ((0, -(left - right) / 2, top), (0, (left - right) / 2, top), 0.17, 0.17, (0.55, 0.57, 0.58)),
+                (
+                    (0, -(left - right) / 2, top - 0.7),
+                    (0, (left - right) / 2, top - 0.7),
+                    0.12,
+                    0.12,
+                    (0.55, 0.57, 0.58),
+                ),
+            ]
+        )
         self.site.add("pole", (0.3, left - right, top), s + 0.35, (left + right) / 2, model=Model((beam,)))
         for d in (right, left):
             self.post(s + 0.35, d, top, street.pole(top, 0.2))
@@ -261,18 +292,21 @@ class Layout:
         before, beyond = junction.s - junction.half_width, junction.s + junction.half_width
         if not junction.signals:
             self.sign(before - 3.4, right - 1.4, 1, "ahead")
+            priority = (
+                "stop" if self.rng.random() < 0.5 else "give_way"
+            )  # turned to those who come out of the side street
+            self.sign(beyond + 1.0, right - 4.2, 1, priority, yaw=np.pi / 2)
+            self.sign(before - 1.0, left + 4.2, 1, priority, yaw=-np.pi / 2)
+            if self.rng.random() < 0.4:  # a one-way street, seen by those who would turn into it
+                self.sign(beyond + 0.9, right - 1.6, 1, "no_entry", yaw=-0.9)
             return
         ours = "red" if self.site.travel < 0.5 else "green"
-        for s, d, yaw, state in ((before - 5.0, right, 0.0, ours), (beyond + 5.0, left, np.pi, ours),
-                                 (beyond + 1.2, right, 0.0, ours), (before - 1.2, left, np.pi, ours),
-                                 (before - 1.6, right - 2.6, np.pi / 2, "green" if ours == "red" else "red"),
-                                 (beyond + 1.6, left + 2.6, -np.pi / 2, "green" if ours == "red" else "red")):
+        for s, d, yaw, state in (
+            (before - 5.0, right, 0.0, ours),
+            (beyond + 5.0, left, np.pi, ours),
+            (beyond + 1.2, right, 0.0, ours),
+            (before - 1.2, left, np.pi, ours),
+            (before - 1.6, right - 2.6, np.pi / 2, "green" if ours == "red" else "red"),
+            (beyond + 1.6, left + 2.6, -np.pi / 2, "green" if ours == "red" else "red"),
+        ):
             self.post(s, d, 3.6, street.traffic_light(3.6, state), yaw)
-
-
-def _powdered(image: np.ndarray) -> np.ndarray:
-    """A tree with snow on the upper sides of its boughs."""
-    out = image.copy()
-    rise = np.clip(image[..., :3].mean(axis=2, keepdims=True) / 110 - 0.45, 0, 0.75)
-    out[..., :3] = image[..., :3] + rise * (np.array((232, 236, 242)) - image[..., :3])
-    return out

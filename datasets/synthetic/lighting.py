@@ -1,4 +1,5 @@
 """How bright things are where they stand."""
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,14 +42,16 @@ class Illumination:
     def on_faces(self, normals: np.ndarray, x: float, y: float) -> np.ndarray:
         """float64 [F, 3]: light that falls on faces with these world normals [F, 3] at (x, y)."""
         look = self.look
-        light = look.ambient * (0.80 + 0.20 * normals[:, 2:3])
+        light = look.ambient * (0.72 + 0.28 * normals[:, 2:3])
         if look.sunlight[0] > 0:
             light = light + look.sunlight * np.maximum(normals @ look.sun, 0.0)[:, None]
         lamp, beam = self.local(x, y)
         if lamp or beam:
             sight = np.array([x - self.eye[0], y - self.eye[1], 0.0])
             facing = np.maximum(-(normals @ sight) / (np.linalg.norm(sight) + 1e-6), 0.12)
-            light = light + lamp * LAMP_RGB * (0.55 + 0.45 * np.abs(normals[:, 2:3])) + beam * BEAM_RGB * facing[:, None]
+            light = (
+                light + lamp * LAMP_RGB * (0.55 + 0.45 * np.abs(normals[:, 2:3])) + beam * BEAM_RGB * facing[:, None]
+            )
         return light
 
     def all_round(self, x: float, y: float) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Shapes of which things are made, in the thing's own frame: x ahead, y left, z up from the ground beneath it."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import cv2
 import numpy as np
 
 Colour = tuple[float, float, float]
@@ -9,11 +12,11 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Mesh:
-    """Flat faces, drawn in order; faces turned away are skipped. A thing made of convex meshes needs no depth test.
+    """Flat faces, drawn in order; faces turned away are skipped. A convex body needs no depth test.
 
     vertices float64 [V, 3]; faces: index arrays; normals and colours [F, 3]; glow: light of its own [F]; decal [F]:
-    lies on an earlier face, so it does not alter the silhouette; min_px [F]: left out when the thing is smaller; anchors
-    [F, 3]: the faces' middles; centre [3].
+    lies on an earlier face, so it does not alter the silhouette; min_px [F]: left out when the thing is smaller;
+    anchors [F, 3]: the faces' middles; centre [3].
     """
 
     vertices: np.ndarray
@@ -44,19 +47,34 @@ class Panel:
     texture: np.ndarray
     glow: np.ndarray | None = None
 
+    @cached_property
+    def levels(self) -> list[np.ndarray]:
+        """The texture and its halves."""
+        return shrink(self.texture)
+
+    @cached_property
+    def tone(self) -> np.ndarray:
+        """float64 [3]: the texture's mean colour, 0 to 1."""
+        return self.levels[-1].reshape(-1, 3).mean(axis=0) / 255
+
+    @cached_property
+    def glow_levels(self) -> list[np.ndarray]:
+        """The glow and its halves."""
+        return shrink(self.glow)
+
 
 @dataclass(frozen=True)
 class Sprite:
-    """A cut-out that faces the camera and stands on the ground: foliage. image: uint8 [h, w, 4] with alpha."""
+    """A cut-out that faces the camera and stands on the ground: foliage. levels: uint8 [h, w, 4], and its halves."""
 
-    image: np.ndarray
+    levels: list[np.ndarray]
     width: float
     height: float
 
 
 @dataclass(frozen=True)
 class Tubes:
-    """Tapered capsules: start, end [N, 3], radii [N, 2], colours [N, 3]; rings: wheels as (centre, radius, colour)."""
+    """Tapered capsules: start, end [N, 3], radii [N, 2], colours [N, 3]; rings: wheels, (centre, radius, colour)."""
 
     start: np.ndarray
     end: np.ndarray
@@ -109,8 +127,16 @@ class MeshBuilder:
             self.poly([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], top or colour, min_px=min_px)
         self.inside = keep
 
-    def disc(self, centre, radius: float, colour: Colour, corners: int = 12, decal: bool = True, min_px: float = 0,
-             z_from: float = -9.0) -> None:
+    def disc(
+        self,
+        centre,
+        radius: float,
+        colour: Colour,
+        corners: int = 12,
+        decal: bool = True,
+        min_px: float = 0,
+        z_from: float = -9.0,
+    ) -> None:
         """Adds an upright disc in the x-z plane, such as a wheel seen from the side, cut off below z_from."""
         angle = np.arange(corners) * 2 * np.pi / corners + np.pi / corners
         x, z = centre[0] + radius * np.cos(angle), np.maximum(centre[2] + radius * np.sin(angle), z_from)
@@ -126,18 +152,41 @@ class MeshBuilder:
         normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
         normals *= np.where(((anchors - np.array(inside)) * normals).sum(axis=1) < 0, -1.0, 1.0)[:, None]
         faces = tuple(np.arange(i, j) for i, j in zip(start, end, strict=True))
-        return Mesh(vertices, faces, normals, anchors, np.array(colours, float), np.array(glow, float),
-                    np.array(decal, bool), np.array(min_px, float), vertices.mean(axis=0))
+        return Mesh(
+            vertices,
+            faces,
+            normals,
+            anchors,
+            np.array(colours, float),
+            np.array(glow, float),
+            np.array(decal, bool),
+            np.array(min_px, float),
+            vertices.mean(axis=0),
+        )
 
 
 def tubes(rows, rings=()) -> Tubes:
     """Tubes from rows of (start, end, radius at start, radius at end, colour)."""
     start, end, r0, r1, colours = zip(*rows, strict=True)
-    return Tubes(np.array(start, float), np.array(end, float), np.array([r0, r1], float).T,
-                 np.array(colours, float), tuple(rings))
+    return Tubes(
+        np.array(start, float),
+        np.array(end, float),
+        np.array([r0, r1], float).T,
+        np.array(colours, float),
+        tuple(rings),
+    )
 
 
 def panel(origin, right, down, outline: np.ndarray, texture: np.ndarray, glow: np.ndarray | None = None) -> Panel:
     """A panel; its normal and extent follow from the axes and the outline."""
     origin, right, down = (np.array(v, float) for v in (origin, right, down))
     return Panel(origin, right, down, -np.cross(right, down), outline, outline.max(axis=0), texture, glow)
+
+
+def shrink(texture: np.ndarray) -> list[np.ndarray]:
+    """The texture and its halves, for what is far away."""
+    levels = [texture]
+    while min(levels[-1].shape[:2]) > 12:
+        rows, cols = levels[-1].shape[:2]
+        levels.append(cv2.resize(levels[-1], (cols // 2, rows // 2), interpolation=cv2.INTER_AREA))
+    return levels

@@ -1,4 +1,5 @@
 """Smooth random fields that tile."""
+
 from functools import lru_cache
 
 import cv2
@@ -13,7 +14,7 @@ def _tiled_upsample(grid: np.ndarray, size: int) -> np.ndarray:
     padded = np.pad(grid, 2, mode="wrap")
     step = size // cells
     large = cv2.resize(padded, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-    return large[2 * step:2 * step + size, 2 * step:2 * step + size]
+    return large[2 * step : 2 * step + size, 2 * step : 2 * step + size]
 
 
 @lru_cache(maxsize=16)
@@ -32,8 +33,9 @@ def fractal(name: str, size: int = 512, coarsest: int = 4, octaves: int = 6, rou
     return field
 
 
-def patch(name: str, rows: int, cols: int, rng: np.random.Generator, zoom: tuple[float, float] = (1.0, 1.0),
-          **options) -> np.ndarray:
+def patch(
+    name: str, rows: int, cols: int, rng: np.random.Generator, zoom: tuple[float, float] = (1.0, 1.0), **options
+) -> np.ndarray:
     """float32 [rows, cols] cut at a random place out of `fractal(name)`, repeated as needed, enlarged by zoom."""
     field = fractal(name, **options)
     size = len(field)
@@ -42,7 +44,7 @@ def patch(name: str, rows: int, cols: int, rng: np.random.Generator, zoom: tuple
     cut = field[np.ix_((top + np.arange(need_rows)) % size, (left + np.arange(need_cols)) % size)]
     if zoom == (1.0, 1.0):
         return cut[:rows, :cols]
-    full = (int(round(need_cols * zoom[1])), int(round(need_rows * zoom[0])))
+    full = (round(need_cols * zoom[1]), round(need_rows * zoom[0]))
     return cv2.resize(cut, full, interpolation=cv2.INTER_LINEAR)[:rows, :cols]
 
 

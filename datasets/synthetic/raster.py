@@ -1,16 +1,17 @@
 """Draws the shapes of a thing into an image and an id map."""
+
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from .buildings import shrink
 from .geometry import NEAR_M, SUBPIXEL_BITS, View, clip_near, fixed_point, rotation_z
 from .lighting import Illumination
 from .model import Mesh, Model, Panel, Sprite, Tubes
 from .things import ObjectState
 
-_ARC = np.linspace(-np.pi / 2, np.pi / 2, 6)
+_ARC = np.exp(1j * np.linspace(-np.pi / 2, np.pi / 2, 6))  # half a circle, in complex numbers
+_COMPLEX = np.array([1, 1j])
 
 
 @dataclass
@@ -35,10 +36,10 @@ def _clip_window(corners: np.ndarray, shape) -> tuple[int, int, int, int]:
 
 
 class Painter:
-    """Draws things in the order given. cache keeps shrunk textures between frames of a scene."""
+    """Draws things in the order given."""
 
-    def __init__(self, canvas: Canvas, view: View, light: Illumination, cache: dict):
-        self.canvas, self.view, self.light, self.cache = canvas, view, light, cache
+    def __init__(self, canvas: Canvas, view: View, light: Illumination):
+        self.canvas, self.view, self.light = canvas, view, light
         sun = view.rotation @ light.look.sun
         self.lit_side = sun[:2] / (np.linalg.norm(sun[:2]) + 1e-6) if light.look.shadows else np.array([0.0, -1.0])
 
@@ -51,11 +52,7 @@ class Painter:
         # The size in pixels decides which details are worth drawing.
         self.pixels = self.view.focal * max(state.size) / max(float(self.offset[2]), 1.0)
         for part in model.parts:
-            group = part
-            if isinstance(part, tuple):
-                group = sorted(part, key=lambda mesh: -np.linalg.norm(self._camera(mesh.centre[None])[0]))
-            for shape in group if isinstance(group, list) else (group,):
-                self._shape(shape)
+            self._shape(part)
 
     def _shape(self, shape) -> None:
         if isinstance(shape, Mesh):
@@ -66,12 +63,15 @@ class Painter:
             self._sprite(shape)
         elif isinstance(shape, Tubes):
             self._tubes(shape)
+        else:
+            for mesh in sorted(shape, key=lambda mesh: -np.linalg.norm(self._camera(mesh.centre[None])[0])):
+                self._mesh(mesh)
 
     def _camera(self, points: np.ndarray) -> np.ndarray:
         return points @ self.to_camera.T + self.offset
 
     def _bytes(self, colours: np.ndarray) -> list[list[float]]:
-        return np.clip(colours * 255, 0, 255).tolist()
+        return np.minimum(colours * 255, 255).tolist()
 
     def _mesh(self, mesh: Mesh) -> None:
         points, anchors = self._camera(mesh.vertices), self._camera(mesh.anchors)
@@ -81,7 +81,9 @@ class Painter:
             return
         light = self.light.on_faces(mesh.normals[seen] @ self.turn.T, self.state.x, self.state.y)
         base = mesh.colours[seen]
-        if self.light.look.lights_on:
+        if self.light.look.snowy:
+            base = base + self._snow_cover(mesh.normals[seen, 2:3]) * (0.9 - base)
+        if self.light.look.lights_on and self.state.thing.lit:
             light = light + mesh.glow[seen][:, None] * (0.9 if self.light.look.night else 0.5)
         distance = max(float(np.linalg.norm(self.offset)), 0.1)
         colours = self._bytes(self.light.through_air(base * light, distance))
@@ -97,11 +99,10 @@ class Painter:
                 number = 0 if mesh.decal[face] else self.number
                 self.canvas.polygon(fixed_point(self.view.to_pixels(kept)), colour, number)
 
-    def _levels(self, texture: np.ndarray) -> list[np.ndarray]:
-        kept = self.cache.get(id(texture))
-        if kept is None:
-            kept = self.cache[id(texture)] = shrink(texture)  # level 0 is the texture, so its id stays taken
-        return kept
+    def _snow_cover(self, upward: np.ndarray) -> np.ndarray:
+        """How much snow lies on faces whose normals point up by this much."""
+        share = {"building": 0.92, "vegetation": 0.85}.get(self.state.class_name, 0.12 if self.state.thing.lit else 0.6)
+        return share * np.clip((upward - 0.35) * 3, 0, 1)
 
     def _panel(self, panel: Panel) -> None:
         origin = self._camera(panel.origin[None])[0]
@@ -120,15 +121,15 @@ class Painter:
         light = self.light.on_faces(normal, self.state.x, self.state.y)[0]
         clear = self.light.look.clarity(float(np.linalg.norm(outline.mean(axis=0))))
         fixed = fixed_point(corners)
-        if (x1 - x0) * (y1 - y0) < 30:
-            colour = panel.texture.reshape(-1, 3).mean(axis=0) / 255 * light
+        if (x1 - x0) * (y1 - y0) < 64:
+            colour = panel.tone * light
             colour = colour * clear + self.light.look.haze * (1 - clear)
             self.canvas.polygon(fixed, self._bytes(colour), self.number)
             return
-        patch = self._warp(panel, panel.texture, (origin, right, down), (x0, y0, x1, y1), corners)
+        patch = self._warp(panel, panel.levels, (origin, right, down), (x0, y0, x1, y1), corners)
         patch = cv2.multiply(patch, (*(light * clear), 0.0))
         if panel.glow is not None and self.light.look.time_of_day != "day":
-            glow = self._warp(panel, panel.glow, (origin, right, down), (x0, y0, x1, y1), corners)
+            glow = self._warp(panel, panel.glow_levels, (origin, right, down), (x0, y0, x1, y1), corners)
             patch = cv2.scaleAdd(glow, clear * (1.0 if self.light.look.night else 0.5), patch)
         patch = cv2.add(patch, (*(self.light.look.haze * (1 - clear) * 255), 0.0))
         mask = np.zeros(patch.shape[:2], np.uint8)
@@ -137,11 +138,11 @@ class Painter:
         cv2.copyTo(patch, mask, self.canvas.image[y0:y1, x0:x1])
         self.canvas.ids[y0:y1, x0:x1][mask > 0] = self.number
 
-    def _warp(self, panel: Panel, texture: np.ndarray, axes, window, corners) -> np.ndarray:
+    def _warp(self, panel: Panel, levels: list[np.ndarray], axes, window, corners) -> np.ndarray:
         """The texture as the camera sees it, for the window of the image."""
         origin, right, down = axes
         x0, y0, x1, y1 = window
-        levels = self._levels(texture)
+        texture = levels[0]
         metres = panel.extent
         span = np.maximum(corners.max(axis=0) - corners.min(axis=0), 1.0)
         # The side that shrinks most would alias; the other is allowed to blur a little.
@@ -151,8 +152,13 @@ class Painter:
         per_x, per_y = metres[0] / source.shape[1], metres[1] / source.shape[0]
         plane = np.stack([right * per_x, down * per_y, origin + 0.5 * (right * per_x + down * per_y)], axis=1)
         shift = np.array([[1, 0, -x0 - 0.5], [0, 1, -y0 - 0.5], [0, 0, 1.0]])
-        return cv2.warpPerspective(source, shift @ self.view.camera.K @ plane, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR,
-                                   borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpPerspective(
+            source,
+            shift @ self.view.camera.K @ plane,
+            (x1 - x0, y1 - y0),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
 
     def _sprite(self, sprite: Sprite) -> None:
         depth = float(self.offset[2])
@@ -165,8 +171,8 @@ class Painter:
         x0, y0, x1, y1 = _clip_window(np.array([(left, top), (left + width, top + height)]), self.canvas.ids.shape)
         if x1 - x0 < 1 or y1 - y0 < 1 or height < 2:
             return
-        levels = self._levels(sprite.image)
-        level = int(np.clip(np.floor(np.log2(max(sprite.image.shape[0] / height, 1.0)) + 0.3), 0, len(levels) - 1))
+        levels = sprite.levels
+        level = int(np.clip(np.floor(np.log2(max(levels[0].shape[0] / height, 1.0)) + 0.3), 0, len(levels) - 1))
         source = levels[level]
         sx, sy = width / source.shape[1], height / source.shape[0]
         affine = np.array([[sx, 0, left + 0.5 * sx - 0.5 - x0], [0, sy, top + 0.5 * sy - 0.5 - y0]])
@@ -216,7 +222,7 @@ class Painter:
         distance = float(np.linalg.norm(self.offset))
         shade = np.array(colour) * self.light.all_round(self.state.x, self.state.y)
         colour = self._bytes(self.light.through_air(shade, distance))
-        thick = max(int(round(0.05 * self.view.focal / distance)), 1)
+        thick = max(round(0.05 * self.view.focal / distance), 1)
         corners = [fixed_point(self.view.to_pixels(points))]
         cv2.polylines(self.canvas.image, corners, True, colour, thick, cv2.LINE_AA, SUBPIXEL_BITS)
         cv2.polylines(self.canvas.ids, corners, True, self.number, thick, cv2.LINE_8, SUBPIXEL_BITS)
@@ -224,8 +230,8 @@ class Painter:
 
 def _capsules(a: np.ndarray, b: np.ndarray, ra: np.ndarray, rb: np.ndarray) -> np.ndarray:
     """Outlines [N, 12, 2] of capsules between pixels a and b [N, 2] with radii [N]."""
-    way = np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0])
-    ahead, behind = way[:, None] + _ARC, way[:, None] + _ARC + np.pi
-    tip = b[:, None] + rb[:, None, None] * np.stack([np.cos(ahead), np.sin(ahead)], axis=-1)
-    tail = a[:, None] + ra[:, None, None] * np.stack([np.cos(behind), np.sin(behind)], axis=-1)
-    return np.concatenate([tip, tail], axis=1)
+    start, end = a @ _COMPLEX, b @ _COMPLEX
+    way = end - start
+    arc = (way / np.maximum(np.abs(way), 1e-6))[:, None] * _ARC
+    outline = np.concatenate([end[:, None] + rb[:, None] * arc, start[:, None] - ra[:, None] * arc], axis=1)
+    return outline.view(float).reshape(len(a), -1, 2)

@@ -1,11 +1,12 @@
 """Renders a frame of a scene for a camera, with its labels."""
+
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from .classes import SEMANTIC_CLASSES
-from .effects import draw_glows, draw_precipitation, draw_shadows, expose
+from .effects import draw_glows, draw_precipitation, draw_reflection, draw_shadows, expose
 from .geometry import NEAR_M, Camera, View, front_camera
 from .ground_view import draw_ground, paint_maps
 from .lighting import Illumination
@@ -63,7 +64,7 @@ def render(scene: Scene, frame: int, camera: Camera | None = None) -> Rendered:
     canvas = Canvas(image, np.zeros(semantic.shape, np.uint16))
     amodal = _amodal(states, view)
     windows = _windows(states, amodal, camera)
-    covered = _draw_things(scene, moment, view, canvas, states, windows)
+    covered = _draw_things(scene, moment, view, canvas, states, amodal, windows)
     boxes = _label(states, covered, windows, _truncation(amodal, camera), canvas.ids)
     semantic, instance = _maps(states, canvas.ids, semantic)
     draw_precipitation(image, scene.look, scene.key, frame)
@@ -109,16 +110,20 @@ def _in_view(objects: list[ObjectState], view: View, look) -> list[ObjectState]:
     return without_hidden([objects[i] for i in np.nonzero(seen)[0]], view.position)
 
 
-def _draw_things(scene: Scene, moment: Moment, view: View, canvas: Canvas, states, windows) -> list[int]:
+def _draw_things(scene: Scene, moment: Moment, view: View, canvas: Canvas, states, amodal, windows) -> list[int]:
     """Draws from back to front; returns how many pixels each boxed thing covered when nothing hid it yet."""
-    lamps = _derived(scene, "lamps", lambda: np.array([scene.road.to_world(s, d)[:2] for s, d in scene.lamps]).reshape(-1, 2))
+    lamps = _derived(
+        scene, "lamps", lambda: np.array([scene.road.to_world(s, d)[:2] for s, d in scene.lamps]).reshape(-1, 2)
+    )
     light = Illumination(scene.look, lamps, np.linalg.inv(moment.ego_to_world), view.position)
-    painter = Painter(canvas, view, light, scene.cache.setdefault("textures", {}))
+    painter = Painter(canvas, view, light)
     covered = []
     for number, (state, window) in enumerate(zip(states, windows, strict=True), start=1):
         model = state.thing.shapes(moment.time)
         painter.draw(state, model, number)
         draw_glows(canvas.image, view, scene.look, state, model)
+        if scene.look.wetness > 0.5 and window and state.class_name in ("car", "truck"):
+            draw_reflection(canvas.image, canvas.ids, amodal[number - 1], scene.look)
         covered.append(int(np.count_nonzero(canvas.ids[window] == number)) if window else 0)
     return covered
 
@@ -127,7 +132,7 @@ def _amodal(states: list[ObjectState], view: View) -> np.ndarray:
     """float64 [N, 4]: x1, y1, x2, y2 of projected 3D boxes, not clipped to the image; NaN behind the camera."""
     if not states:
         return np.zeros((0, 4))
-    corners = view.to_camera(np.concatenate([state.corners() for state in states])).reshape(-1, 8, 3)
+    corners = view.to_camera(np.concatenate([state.corners for state in states])).reshape(-1, 8, 3)
     a, b = corners[:, _EDGE_FROM], corners[:, _EDGE_TO]
     # Where an edge runs through the near plane, the box ends there.
     share = np.clip((NEAR_M - a[..., 2:]) / np.where(a[..., 2:] == b[..., 2:], 1e-9, b[..., 2:] - a[..., 2:]), 0, 1)
@@ -169,16 +174,21 @@ def _label(states, covered: list[int], windows, truncation: np.ndarray, ids: np.
         x1, y1 = float(window[1].start + cols[0]), float(window[0].start + rows[0])
         x2, y2 = float(window[1].start + cols[-1] + 1), float(window[0].start + rows[-1] + 1)
         if x2 - x1 >= MIN_BOX_PX and y2 - y1 >= MIN_BOX_PX:
-            boxes.append(Box2D(state.class_name, x1, y1, x2, y2, state.track_id, float(truncation[number - 1]),
-                               1 - visible / count))
+            boxes.append(
+                Box2D(
+                    state.class_name, x1, y1, x2, y2, state.track_id, float(truncation[number - 1]), 1 - visible / count
+                )
+            )
     return boxes
 
 
 def _truncation(amodal: np.ndarray, camera: Camera) -> np.ndarray:
     """float64 [N]: the share of each projected box that lies outside the image."""
     inside = np.clip(amodal, 0, (camera.width, camera.height) * 2)
+
     def area(box):
         return (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+
     return np.clip(1 - area(inside) / np.maximum(area(amodal), 1e-6), 0, 1)
 
 

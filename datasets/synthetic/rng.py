@@ -1,4 +1,5 @@
 """Random streams keyed by what they are for, so that no draw depends on another's order."""
+
 import numpy as np
 
 _MASK = (1 << 64) - 1
@@ -30,8 +31,9 @@ def stream(*keys: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=mix(*keys)))
 
 
-# The fractional parts of n * these fill the cube evenly, so that even a dozen scenes differ in every tag.
-_EVEN_STEPS = (0.8191725133961645, 0.6710436067037893, 0.5497004779019703)
+# The fractional parts of n * these fill [0, 1) evenly (they are hard to approximate by fractions: the golden ratio and
+# the roots of 2 and 3), so that even a dozen scenes differ in every tag.
+_EVEN_STEPS = (0.6180339887498949, 0.41421356237309515, 0.7320508075688772)
 
 
 def even_draw(axis: int, index: int, *keys: int | str) -> float:

@@ -2,6 +2,7 @@
 
 Road coordinates: s metres along the centreline, d metres to its left.
 """
+
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,8 +100,12 @@ class Road:
         left = -s * (self.x - x0) + c * (self.y - y0)
         grid = self.table_x
         s_at = np.interp(grid, ahead, self.s)
-        columns = (s_at - s_ref - grid, np.interp(s_at, self.s, left),
-                   np.sin(np.interp(s_at, self.s, self.heading) - heading0), np.interp(s_at, self.s, self.curvature))
+        columns = (
+            s_at - s_ref - grid,
+            np.interp(s_at, self.s, left),
+            np.sin(np.interp(s_at, self.s, self.heading) - heading0),
+            np.interp(s_at, self.s, self.curvature),
+        )
         return np.stack(columns, axis=-1).astype(np.float32)[None], (x0, y0, heading0)
 
     @cached_property
@@ -118,19 +123,31 @@ def urban_profile(rng: np.random.Generator) -> Profile:
     left = lanes * lane + (parking if left_parking else 0.3)
     pave_right, pave_left = rng.uniform(2.8, 4.5), rng.uniform(2.8, 4.5)
     bands = (
-        Band(-110, -right - pave_right, "gravel"), Band(-right - pave_right, -right - 0.18, "slabs"),
-        Band(-right - 0.18, -right, "kerb"), Band(-right, left, "asphalt"),
-        Band(left, left + 0.18, "kerb"), Band(left + 0.18, left + pave_left, "slabs"),
+        Band(-110, -right - pave_right, "gravel"),
+        Band(-right - pave_right, -right - 0.18, "slabs"),
+        Band(-right - 0.18, -right, "kerb"),
+        Band(-right, left, "asphalt"),
+        Band(left, left + 0.18, "kerb"),
+        Band(left + 0.18, left + pave_left, "slabs"),
         Band(left + pave_left, 110, "gravel"),
     )
-    lines = list(_dividers(lanes, lanes, lane, rng))
+    lines = list(_dividers(lanes, lanes, lane, rng, edges=not (right_parking or left_parking)))
     if right_parking:
         lines.append(Line(-lanes * lane, 0.1, 1.2, 1.2))
     if left_parking:
         lines.append(Line(lanes * lane, 0.1, 1.2, 1.2))
-    return Profile("urban", bands, tuple(lines), _lane_centres(lanes, lanes, lane, 0.0), -right, left,
-                   -right - pave_right, left + pave_left,
-                   -lanes * lane - 1.1 if right_parking else None, lanes * lane + 1.1 if left_parking else None)
+    return Profile(
+        "urban",
+        bands,
+        tuple(lines),
+        _lane_centres(lanes, lanes, lane, 0.0),
+        -right,
+        left,
+        -right - pave_right,
+        left + pave_left,
+        -lanes * lane - 1.1 if right_parking else None,
+        lanes * lane + 1.1 if left_parking else None,
+    )
 
 
 def suburban_profile(rng: np.random.Generator) -> Profile:
@@ -138,15 +155,28 @@ def suburban_profile(rng: np.random.Generator) -> Profile:
     lane, verge, pave = rng.uniform(3.0, 3.5), rng.uniform(0.8, 2.0), rng.uniform(1.6, 2.2)
     parking = rng.random() < 0.5
     right, left = lane + (2.0 if parking else 0.25), lane + 0.25
-    bands = [Band(-110, -right - verge - pave, "grass"), Band(-right, left, "asphalt"),
-             Band(left + verge + pave, 110, "grass")]
+    bands = [
+        Band(-110, -right - verge - pave, "grass"),
+        Band(-right, left, "asphalt"),
+        Band(left + verge + pave, 110, "grass"),
+    ]
     for edge, sign in ((right, -1), (left, 1)):
         for near, far, material in ((0, 0.16, "kerb"), (0.16, verge, "grass"), (verge, verge + pave, "slabs")):
             a, b = sorted((sign * (edge + near), sign * (edge + far)))
             bands.append(Band(a, b, material))
     lines = list(_dividers(1, 1, lane, rng)) if rng.random() < 0.75 else []
-    return Profile("suburban", tuple(bands), tuple(lines), _lane_centres(1, 1, lane, 0.0), -right, left,
-                   -right - verge - pave, left + verge + pave, -lane - 1.0 if parking else None, None)
+    return Profile(
+        "suburban",
+        tuple(bands),
+        tuple(lines),
+        _lane_centres(1, 1, lane, 0.0),
+        -right,
+        left,
+        -right - verge - pave,
+        left + verge + pave,
+        -lane - 1.0 if parking else None,
+        None,
+    )
 
 
 def highway_profile(rng: np.random.Generator) -> Profile:
@@ -155,8 +185,12 @@ def highway_profile(rng: np.random.Generator) -> Profile:
     median, hard, inner = rng.uniform(3.0, 5.0) / 2, 2.6, 0.7
     outer = median + inner + lanes * lane + hard
     bands = (
-        Band(-110, -outer - 1.0, "field"), Band(-outer - 1.0, -outer, "gravel"), Band(-outer, -median, "asphalt"),
-        Band(-median, median, "grass"), Band(median, outer, "asphalt"), Band(outer, outer + 1.0, "gravel"),
+        Band(-110, -outer - 1.0, "field"),
+        Band(-outer - 1.0, -outer, "gravel"),
+        Band(-outer, -median, "asphalt"),
+        Band(-median, median, "grass"),
+        Band(median, outer, "asphalt"),
+        Band(outer, outer + 1.0, "gravel"),
         Band(outer + 1.0, 110, "field"),
     )
     lines, yellow = [], rng.random() < 0.3
@@ -165,8 +199,16 @@ def highway_profile(rng: np.random.Generator) -> Profile:
         lines.append(Line(sign * first, 0.2, colour="yellow" if yellow else "white"))
         lines += [Line(sign * (first + lane * i), 0.15, 6.0, 9.0) for i in range(1, lanes)]
         lines.append(Line(sign * (first + lane * lanes), 0.25))
-    return Profile("highway", bands, tuple(lines), _lane_centres(lanes, lanes, lane, median + inner), -outer, outer,
-                   -outer - 4.0, outer + 4.0)
+    return Profile(
+        "highway",
+        bands,
+        tuple(lines),
+        _lane_centres(lanes, lanes, lane, median + inner),
+        -outer,
+        outer,
+        -outer - 4.0,
+        outer + 4.0,
+    )
 
 
 def _lane_centres(right: int, left: int, lane: float, offset: float) -> tuple[tuple[float, int], ...]:
@@ -175,7 +217,7 @@ def _lane_centres(right: int, left: int, lane: float, offset: float) -> tuple[tu
     return tuple(ours + theirs)
 
 
-def _dividers(right: int, left: int, lane: float, rng: np.random.Generator):
+def _dividers(right: int, left: int, lane: float, rng: np.random.Generator, edges: bool = True):
     """The centre line (dashed, solid or double) and the lines between lanes of the same direction."""
     style, colour = rng.random(), "yellow" if rng.random() < 0.25 else "white"
     if right > 1 or style < 0.2:
@@ -189,7 +231,7 @@ def _dividers(right: int, left: int, lane: float, rng: np.random.Generator):
         for i in range(1, count):
             yield Line(sign * lane * i, 0.13, 3.0, 4.0)
     for count, sign in ((right, -1), (left, 1)):
-        if style > 0.5:
+        if edges and style > 0.5:
             yield Line(sign * (lane * count - 0.12), 0.12)
 
 

@@ -1,4 +1,5 @@
 """The sky as a panorama around the world, and the hazy skyline beneath it."""
+
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +10,8 @@ from .classes import BUILDING, SKY, TERRAIN, VEGETATION
 from .rng import stream
 from .weather import Look
 
-_SKY_SHAPE, _TOP = (224, 1536), np.radians(62.0)
+# Rows are even in the tangent of the elevation, which needs no arctangent per pixel to look up.
+_SKY_SHAPE, _TOP = (224, 1536), np.tan(np.radians(62.0))
 _LINE_SHAPE, _LINE_LOW, _LINE_HIGH = (96, 4096), np.radians(-1.6), np.radians(7.0)
 
 
@@ -33,7 +35,7 @@ def paint_panorama(key: int, look: Look, place: str) -> Panorama:
 
 def _sky(look: Look, rng: np.random.Generator) -> np.ndarray:
     rows, cols = _SKY_SHAPE
-    elevation = np.linspace(_TOP, 0, rows, dtype=np.float32)[:, None]
+    elevation = np.arctan(np.linspace(_TOP, 0, rows, dtype=np.float32))[:, None]
     azimuth = np.linspace(-np.pi, np.pi, cols, dtype=np.float32)[None, :]
     rise = (np.sin(elevation) ** 0.55)[..., None]
     colour = look.horizon * (1 - rise) + look.zenith * rise
@@ -41,7 +43,7 @@ def _sky(look: Look, rng: np.random.Generator) -> np.ndarray:
     glow = _towards_sun(look, elevation, azimuth)
     if look.sunlight[0] > 0:
         warm = look.sunlight / look.sunlight.max()
-        colour += glow[..., None] * warm * 0.5
+        colour += glow[..., None] * (warm * 0.5).astype(np.float32)
     colour = _clouds(look, rng, colour, elevation, glow)
     if look.night and look.weather == "clear":
         stars = rng.random((rows, cols)) > 0.9988
@@ -51,15 +53,18 @@ def _sky(look: Look, rng: np.random.Generator) -> np.ndarray:
 
 def _towards_sun(look: Look, elevation, azimuth) -> np.ndarray:
     """float32 [rows, cols]: 1 at the sun's disc, falling off around it."""
-    dot = (np.cos(elevation) * np.cos(azimuth) * look.sun[0] + np.cos(elevation) * np.sin(azimuth) * look.sun[1]
-           + np.sin(elevation) * look.sun[2])
-    away = np.arccos(np.clip(dot, -1, 1))
+    dot = (
+        np.cos(elevation) * np.cos(azimuth) * look.sun[0]
+        + np.cos(elevation) * np.sin(azimuth) * look.sun[1]
+        + np.sin(elevation) * look.sun[2]
+    )
+    away = np.arccos(np.clip(dot, -1, 1)).astype(np.float32)
     return (np.exp(-away / 0.25) * 0.75 + 2.0 * np.exp(-((away / 0.035) ** 2))).astype(np.float32)
 
 
 def _clouds(look: Look, rng: np.random.Generator, colour, elevation, glow) -> np.ndarray:
     """Clouds seen in perspective: their layer is flat, so they crowd towards the horizon."""
-    rows, cols = colour.shape[:2]
+    cols = colour.shape[1]
     field = noise.fractal("clouds", size=1024, coarsest=4, octaves=8, roughness=0.58)
     # Sample a layer at constant height along each direction.
     reach = 70.0 / np.tan(np.maximum(elevation, 0.045))
@@ -88,39 +93,47 @@ def _ridge(rng: np.random.Generator, name: str, cols: int, detail: int) -> np.nd
 
 def _skyline(look: Look, place: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     rows, cols = _LINE_SHAPE
-    elevation = np.linspace(_LINE_HIGH, _LINE_LOW, rows)[:, None]
-    labels = np.full((rows, cols), SKY, np.uint8)
-    colour = np.zeros((rows, cols, 3))
-    fade = 1 - look.clarity(420.0)
-    tree_height = np.radians(1.5 + 0.4 * _ridge(rng, "ridge", cols, 8) + 0.22 * _ridge(rng, "leaves", cols, 64))
+    elevation = np.linspace(_LINE_HIGH, _LINE_LOW, rows, dtype=np.float32)[:, None]
+    clear = float(look.clarity(350.0))
+    rough = _ridge(rng, "leaves", cols, 64)
+    trees = np.maximum(np.radians(1.5 + 0.4 * _ridge(rng, "ridge", cols, 8) + 0.22 * rough), np.radians(0.5))
     hills = np.radians(rng.uniform(0.2, 2.6) + 0.9 * _ridge(rng, "hills", cols, 4))
-    tree_height = np.maximum(tree_height, np.radians(0.5))
-    layers = [(hills, (0.32, 0.40, 0.30), VEGETATION, 0.55 + 0.35 * fade)]
+    layers = [(hills, (0.32, 0.40, 0.30), VEGETATION, 1 - 0.40 * clear)]
     if place != "highway" or rng.random() < 0.3:
-        layers.append((_towers(rng, cols, place), (0.44, 0.43, 0.43), BUILDING, 0.35 + 0.45 * fade))
-    layers.append((tree_height, (0.25, 0.32, 0.18), VEGETATION, 0.22 + 0.6 * fade))
+        layers.append((_towers(rng, cols, place), (0.44, 0.43, 0.43), BUILDING, 1 - 0.60 * clear))
+    layers.append((trees, (0.25, 0.32, 0.18), VEGETATION, 1 - 0.75 * clear))
     ambient = look.ambient + 0.4 * look.sunlight
+    field = (0.25 * np.array([0.36, 0.40, 0.28]) * ambient + look.haze * 0.75) * np.ones((cols, 1))
+    layers.append((np.full(cols, np.radians(-0.02)), None, TERRAIN, 0.0))
+    labels = np.full((rows, cols), SKY, np.uint8)
+    colour = np.empty((rows, cols, 3), np.uint8)
+    colour[:] = np.clip((look.haze + look.horizon) * 127.5, 0, 255)  # edges blend into this
     for top, albedo, label, hazy in layers:
-        inside = elevation < top[None, :]
-        tone = np.array(albedo) * ambient * (1 - hazy) + look.haze * hazy
-        texture = 1 + 0.10 * (1 - hazy) * _ridge(rng, "leaves", cols, 64)
-        labels[inside] = label
-        colour[inside] = (tone * np.broadcast_to(texture[None, :, None], (rows, cols, 1)))[inside]
-    ground = np.broadcast_to(elevation < np.radians(-0.02), (rows, cols))
-    labels[ground] = TERRAIN
-    colour[ground] = look.haze * 0.75 + 0.25 * np.array([0.36, 0.40, 0.28]) * ambient
+        tone = field
+        if albedo is not None:
+            tone = np.array(albedo) * ambient * (1 - hazy) + look.haze * hazy
+            tone = tone * (1 + 0.10 * (1 - hazy) * rough)[:, None]
+        inside = (elevation < top[None, :].astype(np.float32)).view(np.uint8)
+        row = np.clip(tone * 255, 0, 255).astype(np.uint8)
+        cv2.copyTo(np.ascontiguousarray(np.broadcast_to(row, colour.shape)), inside, colour)
+        # What the fog has swallowed is sky to whoever looks.
+        labels[inside > 0] = SKY if clear < 0.02 and albedo is not None else label
     if look.night:
         _far_lights(rng, colour, labels)
-    return np.clip(colour * 255, 0, 255).astype(np.uint8), labels
+    return colour, labels
 
 
 def _towers(rng: np.random.Generator, cols: int, place: str) -> np.ndarray:
     """float64 [cols]: elevation of the roofs of distant houses."""
     top = np.full(cols, -1.0)
     count, tallest = (150, 4.6) if place == "urban" else (70, 2.0)
-    for start, width, height in zip(rng.integers(0, cols, count), rng.integers(10, 60, count),
-                                    np.radians(rng.uniform(0.8, tallest, count)), strict=True):
-        top[start:start + width] = np.maximum(top[start:start + width], height)
+    for start, width, height in zip(
+        rng.integers(0, cols, count),
+        rng.integers(10, 60, count),
+        np.radians(rng.uniform(0.8, tallest, count)),
+        strict=True,
+    ):
+        top[start : start + width] = np.maximum(top[start : start + width], height)
     return top
 
 
@@ -128,31 +141,42 @@ def _far_lights(rng: np.random.Generator, colour: np.ndarray, labels: np.ndarray
     """Lit windows and lamps far away."""
     rows, cols = np.nonzero((labels == BUILDING) | (labels == VEGETATION))
     chosen = rng.random(len(rows)) < 0.004
-    colour[rows[chosen], cols[chosen]] += np.array([0.5, 0.4, 0.22]) * rng.uniform(0.2, 1.0, (int(chosen.sum()), 1))
+    light = np.array([125, 100, 55]) * rng.uniform(0.2, 1.0, (int(chosen.sum()), 1))
+    colour[rows[chosen], cols[chosen]] = np.minimum(colour[rows[chosen], cols[chosen]] + light, 255)
 
 
 def draw_sky(panorama: Panorama, directions: np.ndarray, image: np.ndarray, labels: np.ndarray) -> None:
     """Fills image [h, W, 3] and labels [h, W] along world directions float32 [h, W, 3]."""
     flat = cv2.magnitude(directions[..., 0], directions[..., 1])
     azimuth = cv2.phase(directions[..., 0], directions[..., 1])  # 0 to 2 pi
-    elevation = np.arctan2(directions[..., 2], flat)
+    elevation = directions[..., 2] / np.maximum(flat, np.float32(1e-6))  # its tangent
     rows, cols = panorama.sky.shape[:2]
-    across = np.mod(azimuth + np.float32(np.pi), np.float32(2 * np.pi)) * np.float32((cols - 1) / (2 * np.pi))
+    turn = np.float32(2 * np.pi)
+    across = azimuth + np.float32(np.pi)
+    across -= turn * (across >= turn)
+    across *= np.float32((cols - 1) / (2 * np.pi))
     down = (np.float32(_TOP) - elevation) * np.float32((rows - 1) / _TOP)
     image[:] = cv2.remap(panorama.sky, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     labels[:] = SKY
     near_line = np.nonzero((elevation.min(axis=1) < _LINE_HIGH) & (elevation.max(axis=1) > _LINE_LOW - 0.02))[0]
     if len(near_line):
-        _draw_line(panorama, across * np.float32(panorama.line.shape[1] / cols), elevation, image, labels,
-                   slice(near_line[0], near_line[-1] + 1))
+        _draw_line(
+            panorama,
+            across * np.float32(panorama.line.shape[1] / cols),
+            elevation,
+            image,
+            labels,
+            slice(near_line[0], near_line[-1] + 1),
+        )
 
 
 def _draw_line(panorama: Panorama, across, elevation, image, labels, band: slice) -> None:
     rows = panorama.line.shape[0]
     down = (np.float32(_LINE_HIGH) - elevation[band]) * np.float32((rows - 1) / (_LINE_HIGH - _LINE_LOW))
     colour = cv2.remap(panorama.line, across[band], down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    kinds = cv2.remap(panorama.line_labels, across[band], down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT,
-                      borderValue=SKY)
+    kinds = cv2.remap(
+        panorama.line_labels, across[band], down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=SKY
+    )
     solid = (kinds != SKY).astype(np.uint8)
     cv2.copyTo(colour, solid, image[band])
     cv2.copyTo(kinds, solid, labels[band])

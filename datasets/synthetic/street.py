@@ -1,4 +1,5 @@
 """Poles, signs, lamps and traffic lights."""
+
 from functools import lru_cache
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 from .model import Glow, MeshBuilder, Model, panel, tubes
 
 _STEEL, _DARK = (0.50, 0.52, 0.53), (0.16, 0.17, 0.17)
-SIGN_KINDS = ("limit", "no_entry", "warning", "give_way", "stop", "parking", "crossing", "ahead")
+SIGN_KINDS = ("limit", "limit", "warning", "parking", "crossing", "ahead")
 
 
 def pole(height: float, radius: float = 0.045, colour=_STEEL) -> Model:
@@ -18,10 +19,13 @@ def pole(height: float, radius: float = 0.045, colour=_STEEL) -> Model:
 def street_lamp(height: float, reach: float, modern: bool) -> Model:
     """A lamp whose arm reaches over +x by `reach`, with its light at the end."""
     colour = _STEEL if modern else _DARK
-    rows = [((0, 0, 0), (0, 0, 1.0), 0.11, 0.10, colour), ((0, 0, 0.9), (0, 0, height - 0.6), 0.085, 0.06, colour),
-            ((0, 0, height - 0.6), (0.35 * reach, 0, height - 0.05), 0.055, 0.045, colour),
-            ((0.35 * reach, 0, height - 0.05), (reach, 0, height), 0.045, 0.04, colour),
-            ((reach - 0.1, 0, height), (reach + 0.55, 0, height - 0.01), 0.085, 0.07, (0.62, 0.63, 0.63))]
+    rows = [
+        ((0, 0, 0), (0, 0, 1.0), 0.11, 0.10, colour),
+        ((0, 0, 0.9), (0, 0, height - 0.6), 0.085, 0.06, colour),
+        ((0, 0, height - 0.6), (0.35 * reach, 0, height - 0.05), 0.055, 0.045, colour),
+        ((0.35 * reach, 0, height - 0.05), (reach, 0, height), 0.045, 0.04, colour),
+        ((reach - 0.1, 0, height), (reach + 0.55, 0, height - 0.01), 0.085, 0.07, (0.62, 0.63, 0.63)),
+    ]
     lamp = Glow(np.array([reach + 0.3, 0, height - 0.12]), (1.0, 0.86, 0.60), 1.3)
     return Model((tubes(rows),), (lamp,))
 
@@ -79,7 +83,9 @@ def _face(kind: str, number: int) -> np.ndarray:
         cv2.putText(face, "STOP", (11, 58), cv2.FONT_HERSHEY_SIMPLEX, 0.85, (240, 240, 238), 4, cv2.LINE_AA)
     elif kind in ("warning", "give_way"):
         face[:] = red
-        inner = np.array([(48, 26), (76, 84), (20, 84)]) if kind == "warning" else np.array([(48, 70), (76, 12), (20, 12)])
+        inner = (
+            np.array([(48, 26), (76, 84), (20, 84)]) if kind == "warning" else np.array([(48, 70), (76, 12), (20, 12)])
+        )
         cv2.fillConvexPoly(face, inner, (242, 242, 238), cv2.LINE_AA)
         if kind == "warning":
             face[46:70, 45:51] = black
@@ -116,10 +122,20 @@ def board(width: float, height: float, rng: np.random.Generator, motorway: bool)
     for i in range(lines):
         text = names[rng.integers(len(names))]
         scale = rows / lines / 52
-        cv2.putText(face, text, (int(0.08 * cols), int((i + 0.68) * rows / lines)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink,
-                    max(int(scale * 2.6), 2), cv2.LINE_AA)
+        cv2.putText(
+            face,
+            text,
+            (int(0.08 * cols), int((i + 0.68) * rows / lines)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            ink,
+            max(int(scale * 2.6), 2),
+            cv2.LINE_AA,
+        )
     x = int(cols * 0.88)
-    cv2.arrowedLine(face, (x, int(rows * 0.85)), (x, int(rows * 0.2)), ink, max(rows // 22, 3), cv2.LINE_AA, tipLength=0.3)
+    cv2.arrowedLine(
+        face, (x, int(rows * 0.85)), (x, int(rows * 0.2)), ink, max(rows // 22, 3), cv2.LINE_AA, tipLength=0.3
+    )
     outline = np.array([(0, 0), (width, 0), (width, height), (0, height)])
     return _plate(outline, face, width, height)
 

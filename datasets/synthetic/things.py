@@ -1,5 +1,7 @@
 """What stands and moves in the world, in road coordinates, and where it is at a moment."""
+
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -14,7 +16,8 @@ class Thing:
 
     kind: its semantic class. size: length, width, height in metres. s, d: where it is at time 0; speed and acceleration
     along s, sideways speed along d (m/s); yaw is relative to the road's heading. z: height of its frame above the
-    ground; centre_z: height of its volume's centre. gait: radians of step or crank per second for a person.
+    ground; centre_z: height of its volume's centre. gait: radians of step or crank per second for a person. lit: its
+    lamps burn when it is dark.
     """
 
     track_id: int
@@ -31,7 +34,7 @@ class Thing:
     model: Model | None = None
     person: Person | None = None
     gait: float = np.nan
-    braking: bool = False
+    lit: bool = True
 
     @property
     def moving(self) -> bool:
@@ -105,10 +108,13 @@ class ObjectState:
         """Length, width, height of its 3D box."""
         return self.thing.size
 
+    @cached_property
     def corners(self) -> np.ndarray:
         """float64 [8, 3]: the corners of its 3D box in the world, the lower four first."""
         length, width, height = self.size
-        signs = np.array([(1, 1, -1), (1, -1, -1), (-1, -1, -1), (-1, 1, -1), (1, 1, 1), (1, -1, 1), (-1, -1, 1), (-1, 1, 1)])
+        signs = np.array(
+            [(1, 1, -1), (1, -1, -1), (-1, -1, -1), (-1, 1, -1), (1, 1, 1), (1, -1, 1), (-1, -1, 1), (-1, 1, 1)]
+        )
         local = signs * (length / 2, width / 2, height / 2)
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         return local @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]]) + self.centre
@@ -138,12 +144,17 @@ class Caster:
     def _swept(self, low, high, away_s, away_d, share):
         s = self.s + np.array([-1, -1, 1, 1]) * self.half[0] * share
         d = self.d + np.array([-1, 1, 1, -1]) * self.half[1] * share
-        return (np.concatenate([s + low * away_s, s + high * away_s]), np.concatenate([d + low * away_d, d + high * away_d]))
+        return (
+            np.concatenate([s + low * away_s, s + high * away_s]),
+            np.concatenate([d + low * away_d, d + high * away_d]),
+        )
 
     def _ellipse(self, low, high, away_s, away_d, share):
         angle = np.arange(10) * 2 * np.pi / 10
         s, d = self.s + self.half[0] * share * np.cos(angle), self.d + self.half[1] * share * np.sin(angle)
-        return np.concatenate([s + low * away_s, s + high * away_s]), np.concatenate([d + low * away_d, d + high * away_d])
+        return np.concatenate([s + low * away_s, s + high * away_s]), np.concatenate(
+            [d + low * away_d, d + high * away_d]
+        )
 
 
 @dataclass

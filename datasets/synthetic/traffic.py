@@ -1,10 +1,12 @@
 """Who drives, parks, cycles and walks, kept from running into one another."""
+
 import numpy as np
 
 from .figures import Person
 from .rng import stream
 from .things import Caster, Site, Thing
-from .vehicles import car, truck
+from .trucks import TRUCKS, truck
+from .vehicles import CARS, car
 
 _GAP = {"urban": 21.0, "suburban": 42.0, "highway": 38.0}
 _TRUCKS = {"urban": 0.10, "suburban": 0.07, "highway": 0.26}
@@ -13,7 +15,9 @@ _TRUCKS = {"urban": 0.10, "suburban": 0.07, "highway": 0.26}
 class Traffic:
     """Adds agents to a site; a candidate that would come too close to one already there is left out."""
 
-    def __init__(self, site: Site, key: int, profile, junctions, zebras, look, times: np.ndarray, ego: Thing, density: float):
+    def __init__(
+        self, site: Site, key: int, profile, junctions, zebras, look, times: np.ndarray, ego: Thing, density: float
+    ):
         self.site, self.profile, self.junctions, self.zebras, self.look = site, profile, junctions, zebras, look
         self.rng, self.times, self.ego, self.density = stream(key, "traffic"), times, ego, density
         self.taken: list[tuple[np.ndarray, np.ndarray, float, float]] = []
@@ -48,7 +52,8 @@ class Traffic:
         half_s, half_d = self._extent(thing)
         for other_s, other_d, other_half_s, other_half_d in self.taken:
             close = (np.abs(s - other_s) < half_s + other_half_s + margin_s) & (
-                np.abs(d - other_d) < half_d + other_half_d + margin_d)
+                np.abs(d - other_d) < half_d + other_half_d + margin_d
+            )
             if close.any():
                 return False
         return True
@@ -67,9 +72,9 @@ class Traffic:
     def _vehicle(self, truck_share: float):
         rng = self.rng
         if rng.random() < truck_share:
-            size, model = truck(rng, long=self.profile.place == "highway" and rng.random() < 0.7)
+            size, model = truck(int(rng.integers(TRUCKS)), self.profile.place == "highway" and rng.random() < 0.7)
             return "truck", size, model
-        size, model = car(rng)
+        size, model = car(int(rng.integers(CARS)))
         return "car", size, model
 
     def _lane(self, d: float, way: int) -> None:
@@ -85,13 +90,24 @@ class Traffic:
             if self.ego.speed == 0 and any(j.signals for j in self.junctions):
                 speed = 0.0
         stop = self._stop_line(way) if speed == 0 else None
-        right_lane = d == min(c for c, _ in self.profile.lane_centres) or d == max(c for c, _ in self.profile.lane_centres)
+        right_lane = d == min(c for c, _ in self.profile.lane_centres) or d == max(
+            c for c, _ in self.profile.lane_centres
+        )
         s = -40.0 + rng.uniform(0, 20) if stop is None else (stop - 2.8 if way > 0 else stop + 2.8)
         end, step = self.site.travel + 215, -1 if stop is not None and way > 0 else 1
         while -45 < s < end + max(-speed, 0) * self.times[-1]:
             kind, size, model = self._vehicle(_TRUCKS[place] * (1.6 if right_lane and place == "highway" else 1.0))
-            self._try(kind, size, s, d + rng.normal(0, 0.12), 4.0 if stop is None else 0.8, model=model, speed=speed,
-                      acceleration=acceleration, yaw=0.0 if way > 0 else np.pi)
+            self._try(
+                kind,
+                size,
+                s,
+                d + rng.normal(0, 0.12),
+                4.0 if stop is None else 0.8,
+                model=model,
+                speed=speed,
+                acceleration=acceleration,
+                yaw=0.0 if way > 0 else np.pi,
+            )
             gap = rng.exponential(_GAP[place] / max(self.density, 0.05)) + 7.0 if stop is None else rng.uniform(1.5, 3)
             s += step * (gap + size[0])
 
@@ -109,12 +125,23 @@ class Traffic:
             fill = rng.uniform(0.35, 0.95)
             for s in np.arange(-38.0, self.site.travel + 190, 6.1):
                 near_gap = any(abs(s - j.s) < j.half_width + 9 for j in self.junctions) or any(
-                    abs(s - z) < 6 for z in self.zebras)
+                    abs(s - z) < 6 for z in self.zebras
+                )
                 if near_gap or rng.random() > fill:
                     continue
                 kind, size, model = self._vehicle(0.03)
-                self._try(kind, size, s + rng.uniform(-0.3, 0.3), d + rng.normal(0, 0.06), 0.3, 0.1, True, model=model,
-                          yaw=yaw + rng.normal(0, 0.02))
+                self._try(
+                    kind,
+                    size,
+                    s + rng.uniform(-0.3, 0.3),
+                    d + rng.normal(0, 0.06),
+                    0.3,
+                    0.1,
+                    True,
+                    model=model,
+                    lit=False,
+                    yaw=yaw + rng.normal(0, 0.02),
+                )
 
     def _side_street(self, junction) -> None:
         """Cross traffic: driving while we wait, else standing at its line."""
@@ -127,8 +154,17 @@ class Traffic:
             for _ in range(int(rng.integers(0, 4))):
                 kind, size, model = self._vehicle(0.1)
                 sideways = -side * rng.uniform(6, 9) if flows else 0.0
-                self._try(kind, size, lane, d + side * size[0] / 2, 0.5, 0.5, model=model, yaw=-side * np.pi / 2,
-                          sideways=sideways)
+                self._try(
+                    kind,
+                    size,
+                    lane,
+                    d + side * size[0] / 2,
+                    0.5,
+                    0.5,
+                    model=model,
+                    yaw=-side * np.pi / 2,
+                    sideways=sideways,
+                )
                 d += side * (size[0] + rng.uniform(1.5, 5) + 9 * flows)
 
     def _cyclists(self) -> None:
@@ -139,26 +175,43 @@ class Traffic:
             way = int(rng.choice([1, 1, -1]))
             d = min(lanes) - 1.0 if way > 0 else max(lanes) + 1.0
             if rng.random() < 0.3:
-                d = (profile.right_edge - 1.2) if way > 0 else (profile.left_edge + 1.2)
+                d = (profile.front_right + 0.8) if way > 0 else (profile.front_left - 0.8)
             speed = rng.uniform(3.2, 6.5)
-            self._try("cyclist", (1.75, 0.62, 1.78), rng.uniform(-10, self.site.travel + 110), d + rng.normal(0, 0.15), 0.8, 0.2,
-                      person=Person(rng), speed=way * speed, gait=-speed * 1.25, yaw=0.0 if way > 0 else np.pi)
+            self._try(
+                "cyclist",
+                (1.75, 0.62, 1.78),
+                rng.uniform(-10, self.site.travel + 110),
+                d + rng.normal(0, 0.15),
+                0.8,
+                0.2,
+                person=Person(rng),
+                speed=way * speed,
+                gait=-speed * 1.25,
+                yaw=0.0 if way > 0 else np.pi,
+            )
 
     def _walker(self) -> Person:
-        return Person(self.rng, umbrellas=self.look.weather == "rain", coats=self.look.weather in ("snow", "rain", "overcast"))
+        return Person(
+            self.rng, umbrellas=self.look.weather == "rain", coats=self.look.weather in ("snow", "rain", "overcast")
+        )
 
     def _person(self, s, d, yaw, speed, sideways, standing=False) -> bool:
         person = self._walker()
         size = (0.62, 0.58, person.height * 1.0)
         gait = np.nan if standing else 5.4 * max(abs(speed), abs(sideways)) / 1.3
-        return self._try("pedestrian", size, s, d, 0.15, 0.12, person=person, speed=speed, sideways=sideways, gait=gait, yaw=yaw)
+        return self._try(
+            "pedestrian", size, s, d, 0.15, 0.12, person=person, speed=speed, sideways=sideways, gait=gait, yaw=yaw
+        )
 
     def _pedestrians(self) -> None:
         """Singles, pairs and groups on the pavements, some of them standing."""
         rng, profile = self.rng, self.profile
         rate = (0.30 if profile.place == "urban" else 0.075) * self.density
         rate *= {"day": 1.0, "dusk": 0.9, "night": 0.6}[self.look.time_of_day]
-        for side, edge, front in ((-1, profile.right_edge, profile.front_right), (1, profile.left_edge, profile.front_left)):
+        for side, edge, front in (
+            (-1, profile.right_edge, profile.front_right),
+            (1, profile.left_edge, profile.front_left),
+        ):
             low = edge + side * (0.6 if profile.place == "urban" else abs(front - edge) * 0.55)
             for _ in range(rng.poisson(rate * (self.site.travel + 120) / 2)):
                 s, d = rng.uniform(-12, self.site.travel + 110), rng.uniform(*sorted((low, front - side * 0.35)))

@@ -1,16 +1,31 @@
-"""Cars and trucks as convex bodies with glass, wheels and lamps laid on."""
+"""Cars as convex bodies with glass, wheels and lamps laid on."""
+
+from functools import cache
+
 import numpy as np
 
 from .model import Glow, MeshBuilder, Model
+from .rng import stream
+
+CARS = 192  # how many different ones there are
 
 _PAINTS = (
-    ((0.86, 0.86, 0.87), 5), ((0.10, 0.10, 0.11), 5), ((0.42, 0.43, 0.45), 4), ((0.63, 0.64, 0.66), 4),
-    ((0.14, 0.22, 0.42), 3), ((0.55, 0.09, 0.09), 2), ((0.30, 0.33, 0.38), 2), ((0.20, 0.32, 0.24), 1),
-    ((0.62, 0.55, 0.42), 1), ((0.78, 0.45, 0.12), 0.6), ((0.80, 0.68, 0.16), 0.5), ((0.35, 0.55, 0.68), 1),
+    ((0.86, 0.86, 0.87), 5),
+    ((0.10, 0.10, 0.11), 5),
+    ((0.42, 0.43, 0.45), 4),
+    ((0.63, 0.64, 0.66), 4),
+    ((0.14, 0.22, 0.42), 3),
+    ((0.55, 0.09, 0.09), 2),
+    ((0.30, 0.33, 0.38), 2),
+    ((0.20, 0.32, 0.24), 1),
+    ((0.62, 0.55, 0.42), 1),
+    ((0.78, 0.45, 0.12), 0.6),
+    ((0.80, 0.68, 0.16), 0.5),
+    ((0.35, 0.55, 0.68), 1),
 )
-_TYRE, _RIM, _ARCH = (0.07, 0.07, 0.075), (0.55, 0.56, 0.58), (0.05, 0.05, 0.055)
-_GLASS, _GLASS_HIGH = (0.12, 0.15, 0.18), (0.27, 0.33, 0.38)
-_HEAD, _TAIL, _PLATE, _DARK = (0.90, 0.91, 0.88), (0.55, 0.05, 0.06), (0.85, 0.85, 0.80), (0.09, 0.09, 0.10)
+TYRE, RIM, ARCH = (0.07, 0.07, 0.075), (0.55, 0.56, 0.58), (0.05, 0.05, 0.055)
+GLASS, GLASS_HIGH = (0.12, 0.15, 0.18), (0.27, 0.33, 0.38)
+HEAD, TAIL, PLATE, DARK = (0.90, 0.91, 0.88), (0.55, 0.05, 0.06), (0.85, 0.85, 0.80), (0.09, 0.09, 0.10)
 
 # length, width, height, belt line, bonnet length, boot length, windscreen run, rear glass run
 _CARS = {
@@ -30,17 +45,19 @@ def paint(rng: np.random.Generator) -> tuple[float, float, float]:
     return tuple(np.clip(colour * rng.uniform(0.85, 1.12) + rng.normal(0, 0.015, 3), 0.03, 0.95))
 
 
-def car(rng: np.random.Generator) -> tuple[tuple[float, float, float], Model]:
-    """A passenger car of a random body style: its (length, width, height) and its model."""
+@cache
+def car(variant: int) -> tuple[tuple[float, float, float], Model]:
+    """Passenger car number `variant`: its (length, width, height) and its model. Kept, since scenes share them."""
+    rng = stream("car", variant)
     style = rng.choice(list(_CARS), p=(0.26, 0.24, 0.14, 0.20, 0.08, 0.08))
     length, width, height, belt, bonnet, boot, screen, rear = np.array(_CARS[style]) * rng.normal(1, 0.025, 8)
     body = _Body(length, width, height, belt, bonnet, boot, screen, rear, paint(rng))
-    lower, upper = MeshBuilder((0, 0, belt * 0.55)), MeshBuilder((0, 0, belt))
-    body.add_lower(lower)
-    body.add_wheels(lower)
-    body.add_front_and_rear(lower)
-    body.add_cabin(upper)
-    return (float(length), float(width), float(height)), Model((lower.build(), upper.build()), body.glows())
+    mesh = MeshBuilder((0, 0, belt * 0.55))
+    body.add_lower(mesh)
+    body.add_wheels(mesh)
+    body.add_front_and_rear(mesh)
+    body.add_cabin(mesh)  # last, since it stands on the body
+    return (float(length), float(width), float(height)), Model((mesh.build(),), body.glows())
 
 
 class _Body:
@@ -59,10 +76,10 @@ class _Body:
 
     def outline(self, inset: float):
         """The body seen from above [8, 2], corners cut, from front right around to the left."""
-        l, w = self.half_l - inset, self.half_w - inset
-        front = [(l, -0.68 * w), (l, 0.68 * w), (l - 0.32, 0.97 * w)]
-        rear = [(-l + 0.25, 0.98 * w), (-l, 0.76 * w), (-l, -0.76 * w), (-l + 0.25, -0.98 * w)]
-        return front + [(0.0, w)] + rear + [(0.0, -w), (l - 0.32, -0.97 * w)]
+        e, w = self.half_l - inset, self.half_w - inset
+        front = [(e, -0.68 * w), (e, 0.68 * w), (e - 0.32, 0.97 * w)]
+        rear = [(-e + 0.25, 0.98 * w), (-e, 0.76 * w), (-e, -0.76 * w), (-e + 0.25, -0.98 * w)]
+        return front + [(0.0, w)] + rear + [(0.0, -w), (e - 0.32, -0.97 * w)]
 
     def top(self, x: float) -> float:
         """Height of the body's upper edge at x: the bonnet falls towards the nose."""
@@ -72,7 +89,7 @@ class _Body:
 
     def add_lower(self, mesh: MeshBuilder) -> None:
         """Shade below, sides in two courses so that the shoulder catches light, bonnet, boot lid."""
-        mesh.box((-self.half_l + 0.2, -self.half_w + 0.12, 0.10), (self.half_l - 0.2, self.half_w - 0.12, 0.4), _ARCH)
+        mesh.box((-self.half_l + 0.2, -self.half_w + 0.12, 0.10), (self.half_l - 0.2, self.half_w - 0.12, 0.4), ARCH)
         bottom, middle, upper = self.outline(0.03), self.outline(0.0), self.outline(0.05)
         count = len(middle)
         for i in range(count):
@@ -86,14 +103,31 @@ class _Body:
         edge = [(self.base_front, upper[3][1]), (self.base_front, -upper[3][1])]
         ring = sorted(bonnet, key=lambda p: p[1]) + edge
         mesh.poly([(x, y, self.top(x)) for x, y in ring], self.colour)
-        w = self.half_w - 0.06
-        mesh.poly([(self.base_rear + 0.1, -w, self.tail), (self.base_rear + 0.1, w, self.tail),
-                   (-self.half_l + 0.06, 0.74 * w, self.tail), (-self.half_l + 0.06, -0.74 * w, self.tail)], self.colour)
+        w = self.half_w - 0.055
+        deck = [(self.base_front, w), (0.0, w), (self.base_rear - 0.1, w)]
+        mesh.poly([(x, y, self.belt) for x, y in deck + [(x, -y) for x, y in reversed(deck)]], self.colour)
+        mesh.poly(
+            [
+                (self.base_rear + 0.1, -w, self.tail),
+                (self.base_rear + 0.1, w, self.tail),
+                (-self.half_l + 0.06, 0.74 * w, self.tail),
+                (-self.half_l + 0.06, -0.74 * w, self.tail),
+            ],
+            self.colour,
+        )
         for side in (-1, 1):
             y = side * self.half_w
-            mesh.poly([(self.half_l - 0.4, y, self.sill), (-self.half_l + 0.35, y, self.sill),
-                       (-self.half_l + 0.35, y, self.sill + 0.09), (self.half_l - 0.4, y, self.sill + 0.09)], _DARK,
-                      decal=True, min_px=22)
+            mesh.poly(
+                [
+                    (self.half_l - 0.4, y, self.sill),
+                    (-self.half_l + 0.35, y, self.sill),
+                    (-self.half_l + 0.35, y, self.sill + 0.09),
+                    (self.half_l - 0.4, y, self.sill + 0.09),
+                ],
+                DARK,
+                decal=True,
+                min_px=22,
+            )
 
     def add_wheels(self, mesh: MeshBuilder) -> None:
         """Arch, tyre and rim at each corner; the tyres' treads seen from ahead and behind."""
@@ -101,43 +135,60 @@ class _Body:
         for x in self.axles:
             for side in (-1, 1):
                 y = side * (self.half_w - 0.005)
-                mesh.disc((x, y, r + 0.02), r + 0.065, _ARCH, 14, z_from=self.sill - 0.04)
-                mesh.disc((x, y + side * 0.005, r), r, _TYRE, 14, decal=False)
-                mesh.disc((x, y + side * 0.008, r), r * 0.66, _RIM, 10, min_px=16)
-                mesh.disc((x, y + side * 0.009, r), r * 0.22, _DARK, 8, min_px=40)
+                mesh.disc((x, y, r + 0.02), r + 0.065, ARCH, 14, z_from=self.sill - 0.04)
+                mesh.disc((x, y + side * 0.005, r), r, TYRE, 14, decal=False)
+                mesh.disc((x, y + side * 0.008, r), r * 0.66, RIM, 10, min_px=16)
+                mesh.disc((x, y + side * 0.009, r), r * 0.22, DARK, 8, min_px=40)
         for x, sign in ((self.axles[0] + r * 0.8, 1), (self.axles[1] - r * 0.8, -1)):
             for side in (-1, 1):
                 y0, y1 = side * (self.half_w - 0.24), side * (self.half_w - 0.03)
-                mesh.poly([(x, y0, 0.0), (x, y1, 0.0), (x + sign * 0.1, y1, 0.34), (x + sign * 0.1, y0, 0.34)], _TYRE)
+                mesh.poly([(x, y0, 0.0), (x, y1, 0.0), (x + sign * 0.1, y1, 0.34), (x + sign * 0.1, y0, 0.34)], TYRE)
 
     def add_front_and_rear(self, mesh: MeshBuilder) -> None:
         """Lamps, grille, plates, bumpers, door gaps."""
-        l, w, nose, tail = self.half_l + 0.004, self.half_w, self.nose, self.tail
+        end, w, nose, tail = self.half_l + 0.004, self.half_w, self.nose, self.tail
         lamp_low, lamp_high = nose * 0.78, nose * 0.95
         for side in (-1, 1):
             near, far = side * 0.40 * w, side * 0.66 * w
-            corner = (l - 0.20, side * 0.86 * w)
-            mesh.poly([(l, near, lamp_low), (l, far, lamp_low), (l, far, lamp_high), (l, near, lamp_high)], _HEAD, True,
-                      glow=1.0)
-            mesh.poly([(l, far, lamp_low), (*corner, lamp_low), (*corner, lamp_high), (l, far, lamp_high)], _HEAD, True,
-                      glow=0.7)
-            back, t_low, t_high = -l, tail * 0.70, tail * 0.93
-            near, far = side * 0.50 * w, side * 0.75 * w
-            mesh.poly([(back, near, t_low), (back, far, t_low), (back, far, t_high), (back, near, t_high)], _TAIL, True,
-                      glow=0.6)
+            corner = (end - 0.20, side * 0.86 * w)
+            mesh.poly(
+                [(end, near, lamp_low), (end, far, lamp_low), (end, far, lamp_high), (end, near, lamp_high)],
+                HEAD,
+                True,
+                glow=1.0,
+            )
+            mesh.poly(
+                [(end, far, lamp_low), (*corner, lamp_low), (*corner, lamp_high), (end, far, lamp_high)],
+                HEAD,
+                True,
+                glow=0.7,
+            )
+            back, t_low, t_high = -end, tail * 0.75, tail * 0.93
+            near, far = side * 0.55 * w, side * 0.75 * w
+            mesh.poly(
+                [(back, near, t_low), (back, far, t_low), (back, far, t_high), (back, near, t_high)],
+                TAIL,
+                True,
+                glow=0.6,
+            )
             corner = (back + 0.20, side * 0.945 * w)
-            mesh.poly([(back, far, t_low), (*corner, t_low), (*corner, t_high), (back, far, t_high)], _TAIL, True,
-                      glow=0.6)
-        self._flat(mesh, l, 0.37 * w, nose * 0.66, nose * 0.90, _DARK, 14)
-        self._flat(mesh, l, 0.60 * w, 0.25, 0.42, _DARK, 18)
-        self._flat(mesh, l + 0.002, 0.27, 0.44, 0.55, _PLATE, 20)
-        self._flat(mesh, -l, 0.70 * w, 0.24, 0.40, _DARK, 14)
-        self._flat(mesh, -l - 0.002, 0.27, tail * 0.72, tail * 0.72 + 0.115, _PLATE, 16)
+            mesh.poly(
+                [(back, far, t_low), (*corner, t_low), (*corner, t_high), (back, far, t_high)], TAIL, True, glow=0.6
+            )
+        self._flat(mesh, end, 0.37 * w, nose * 0.66, nose * 0.90, DARK, 14)
+        self._flat(mesh, end, 0.60 * w, 0.25, 0.42, DARK, 18)
+        self._flat(mesh, end + 0.002, 0.27, 0.44, 0.55, PLATE, 20)
+        self._flat(mesh, -end, 0.70 * w, 0.24, 0.40, DARK, 14)
+        self._flat(mesh, -end - 0.002, 0.27, tail * 0.72, tail * 0.72 + 0.115, PLATE, 16)
         for x in (self.base_front - 0.55, self.base_front - 1.6):
             for side in (-1, 1):
                 y = side * (w - 0.002)
-                mesh.poly([(x, y, 0.3), (x - 0.025, y, 0.3), (x - 0.025, y, self.belt * 0.98), (x, y, self.belt * 0.98)],
-                          tuple(0.45 * c for c in self.colour), True, 60)
+                mesh.poly(
+                    [(x, y, 0.3), (x - 0.025, y, 0.3), (x - 0.025, y, self.belt * 0.98), (x, y, self.belt * 0.98)],
+                    tuple(0.45 * c for c in self.colour),
+                    True,
+                    60,
+                )
 
     @staticmethod
     def _flat(mesh, x, half, low, high, colour, min_px) -> None:
@@ -154,144 +205,76 @@ class _Body:
             mesh.poly(frame, self.colour)
             self._glass(mesh, frame, inset)
         for side in (-1, 1):
-            frame = np.array([(bf, side * wb, zb), (br, side * wb, zb), (rr, side * wr, zr - 0.05),
-                              (rf, side * wr, zr - 0.05)])
+            frame = np.array(
+                [(bf, side * wb, zb), (br, side * wb, zb), (rr, side * wr, zr - 0.05), (rf, side * wr, zr - 0.05)]
+            )
             mesh.poly(frame, self.colour)
             for a, b in ((0.06, 0.50), (0.53, 0.94)):
-                low, high = frame[0] + np.outer((a, b), frame[1] - frame[0]), frame[3] + np.outer((a, b), frame[2] - frame[3])
+                low, high = (
+                    frame[0] + np.outer((a, b), frame[1] - frame[0]),
+                    frame[3] + np.outer((a, b), frame[2] - frame[3]),
+                )
                 pane = np.array([low[0], low[1], high[1], high[0]])
                 self._glass(mesh, pane, 0.08)
         edge = 0.08
-        mesh.poly([(rf, -wr, zr - 0.05), (rf, wr, zr - 0.05), (rf - edge, wr - edge, zr), (rf - edge, -wr + edge, zr)],
-                  self.colour, min_px=14)
-        mesh.poly([(rr, -wr, zr - 0.05), (rr, wr, zr - 0.05), (rr + edge, wr - edge, zr), (rr + edge, -wr + edge, zr)],
-                  self.colour, min_px=14)
+        mesh.poly(
+            [(rf, -wr, zr - 0.05), (rf, wr, zr - 0.05), (rf - edge, wr - edge, zr), (rf - edge, -wr + edge, zr)],
+            self.colour,
+            min_px=14,
+        )
+        mesh.poly(
+            [(rr, -wr, zr - 0.05), (rr, wr, zr - 0.05), (rr + edge, wr - edge, zr), (rr + edge, -wr + edge, zr)],
+            self.colour,
+            min_px=14,
+        )
         mesh.poly([(rf - edge, -wr, zr), (rf - edge, wr, zr), (rr + edge, wr, zr), (rr + edge, -wr, zr)], self.colour)
         for side in (-1, 1):
             y0, y1 = side * (wb + 0.02), side * (wb + 0.21)
             x = bf - 0.25
-            mesh.poly([(x, y0, zb + 0.02), (x, y1, zb + 0.04), (x, y1, zb + 0.17), (x, y0, zb + 0.15)],
-                      tuple(0.7 * c for c in self.colour), min_px=18)
-            mesh.poly([(x - 0.06, y0, zb + 0.02), (x - 0.06, y1, zb + 0.04), (x - 0.06, y1, zb + 0.17),
-                       (x - 0.06, y0, zb + 0.15)], _DARK, min_px=18)
+            mesh.poly(
+                [(x, y0, zb + 0.02), (x, y1, zb + 0.04), (x, y1, zb + 0.17), (x, y0, zb + 0.15)],
+                tuple(0.7 * c for c in self.colour),
+                min_px=18,
+            )
+            mesh.poly(
+                [
+                    (x - 0.06, y0, zb + 0.02),
+                    (x - 0.06, y1, zb + 0.04),
+                    (x - 0.06, y1, zb + 0.17),
+                    (x - 0.06, y0, zb + 0.15),
+                ],
+                DARK,
+                min_px=18,
+            )
 
     @staticmethod
     def _glass(mesh: MeshBuilder, frame: np.ndarray, inset: float) -> None:
         """A pane inside four corners (two low, two high), its upper part mirroring the sky."""
         middle = frame.mean(axis=0)
         pane = frame + (middle - frame) * np.array([inset, inset, inset * 1.6])
-        mesh.poly(pane, _GLASS, True, 5)
+        mesh.poly(pane, GLASS, True, 5)
         high = pane.copy()
         high[0], high[1] = pane[0] * 0.45 + pane[3] * 0.55, pane[1] * 0.45 + pane[2] * 0.55
-        mesh.poly(high, _GLASS_HIGH, True, 24)
+        mesh.poly(high, GLASS_HIGH, True, 24)
 
     def glows(self) -> tuple[Glow, ...]:
         """Headlamps and tail lamps."""
         out = []
         for side in (-1, 1):
-            out.append(Glow(np.array([self.half_l, side * 0.55 * self.half_w, self.nose * 0.86]), (1.0, 0.97, 0.88), 0.55,
-                            np.array([1.0, 0, 0])))
-            out.append(Glow(np.array([-self.half_l, side * 0.66 * self.half_w, self.tail * 0.82]), (0.9, 0.08, 0.06), 0.26,
-                            np.array([-1.0, 0, 0])))
+            out.append(
+                Glow(
+                    np.array([self.half_l, side * 0.55 * self.half_w, self.nose * 0.86]),
+                    (1.0, 0.97, 0.88),
+                    0.55,
+                    np.array([1.0, 0, 0]),
+                )
+            )
+            out.append(
+                Glow(
+                    np.array([-self.half_l, side * 0.66 * self.half_w, self.tail * 0.82]),
+                    (0.9, 0.08, 0.06),
+                    0.26,
+                    np.array([-1.0, 0, 0]),
+                )
+            )
         return tuple(out)
-
-
-def truck(rng: np.random.Generator, long: bool) -> tuple[tuple[float, float, float], Model]:
-    """A box truck, or a tractor with its semi-trailer: (length, width, height) and model."""
-    length = rng.uniform(13.5, 16.0) if long else rng.uniform(6.2, 8.8)
-    width, height = rng.uniform(2.35, 2.55), (rng.uniform(3.7, 4.0) if long else rng.uniform(2.9, 3.5))
-    cab_l = 2.2 if long else 1.9
-    cab_h = height * (0.90 if long else 0.80)
-    cab_colour, box_colour = paint(rng), _box_colour(rng)
-    front, rear, half = length / 2, -length / 2, width / 2
-    cargo = _cargo(rear, front - cab_l - (0.6 if long else 0.15), half, height, box_colour, rng)
-    cab = _cab(front, cab_l, half * 0.97, cab_h, cab_colour)
-    chassis = MeshBuilder((0, 0, 0.7))
-    chassis.box((rear + 0.3, -half + 0.3, 0.45), (front - 0.3, half - 0.3, 1.05), _ARCH)
-    glows = []
-    for side in (-1, 1):
-        glows.append(Glow(np.array([front, side * 0.75 * half, 0.75]), (1.0, 0.97, 0.88), 0.55, np.array([1.0, 0, 0])))
-        glows.append(Glow(np.array([rear, side * 0.8 * half, 0.95]), (0.9, 0.08, 0.06), 0.28, np.array([-1.0, 0, 0])))
-    return (float(length), float(width), float(height)), Model((chassis.build(), (cargo, cab)), tuple(glows))
-
-
-def _box_colour(rng: np.random.Generator):
-    if rng.random() < 0.5:
-        return tuple(np.array([0.86, 0.87, 0.88]) * rng.uniform(0.85, 1.0))
-    return tuple(np.clip(np.array(paint(rng)) * 1.1 + 0.08, 0, 0.95))
-
-
-def _cargo(rear, front, half, height, colour, rng):
-    """The load box with its doors, stripe, side guards, wheels and rear lamps."""
-    mesh = MeshBuilder(((rear + front) / 2, 0, height * 0.6))
-    for x in (rear + 1.0, rear + 2.25) + ((rear + 3.5, front - 0.6) if front - rear > 8 else ()):
-        _truck_wheel(mesh, x, half)
-    mesh.box((rear, -half, 1.02), (front, half, height), colour)
-    stripe, accent = rng.uniform(0.35, 0.75) * height, paint(rng)
-    frame = tuple(0.72 * c for c in colour)
-    for side in (-1, 1):
-        y = side * (half + 0.004)
-        mesh.poly([(rear, y, 0.98), (front, y, 0.98), (front, y, 1.16), (rear, y, 1.16)], frame, True, 12)
-        mesh.poly([(rear + 1.2, y, stripe), (front - 0.8, y, stripe), (front - 0.8, y, stripe + 0.5),
-                   (rear + 1.2, y, stripe + 0.5)], accent, True, 16)
-        mesh.poly([(rear + 4.5, y, 0.5), (front - 0.5, y, 0.5), (front - 0.5, y, 0.9), (rear + 4.5, y, 0.9)],
-                  (0.25, 0.25, 0.27), True, 30)
-    x = rear - 0.004
-    for y0, y1 in ((-half + 0.07, -0.03), (0.03, half - 0.07)):
-        mesh.poly([(x, y0, 1.2), (x, y1, 1.2), (x, y1, height - 0.1), (x, y0, height - 0.1)],
-                  tuple(0.93 * c for c in colour), True, 14)
-    for y in (-0.22, 0.22):
-        mesh.poly([(x, y - 0.02, 1.2), (x, y + 0.02, 1.2), (x, y + 0.02, height - 0.1), (x, y - 0.02, height - 0.1)],
-                  (0.4, 0.4, 0.42), True, 40)
-    mesh.poly([(x, -half, 0.55), (x, half, 0.55), (x, half, 1.08), (x, -half, 1.08)], _DARK)
-    for side in (-1, 1):
-        mesh.poly([(x - 0.01, side * (half - 0.08), 0.85), (x - 0.01, side * (half - 0.55), 0.85),
-                   (x - 0.01, side * (half - 0.55), 1.02), (x - 0.01, side * (half - 0.08), 1.02)], _TAIL, True, 8, 0.6)
-    mesh.poly([(x - 0.01, -0.26, 0.66), (x - 0.01, 0.26, 0.66), (x - 0.01, 0.26, 0.78), (x - 0.01, -0.26, 0.78)], _PLATE,
-              True, 30)
-    return mesh.build()
-
-
-def _truck_wheel(mesh: MeshBuilder, x: float, half: float) -> None:
-    for side in (-1, 1):
-        y = side * (half - 0.03)
-        low, high = sorted((y, y - side * 0.5))
-        mesh.box((x - 0.38, low, 0.0), (x + 0.38, high, 0.75), _TYRE)
-        mesh.disc((x, y + side * 0.01, 0.48), 0.48, _TYRE, 14, decal=False)
-        mesh.disc((x, y + side * 0.02, 0.48), 0.26, _RIM, 10, min_px=24)
-
-
-def _cab(front, cab_l, half, height, colour):
-    """The driver's cab: windscreen, side windows, grille, lamps, mirrors."""
-    mesh = MeshBuilder((front - cab_l / 2, 0, height / 2))
-    _truck_wheel(mesh, front - 1.1, half)
-    rear = front - cab_l
-    top, lean = front - 0.28, height * 0.52
-    for side in (-1, 1):
-        y = side * half
-        mesh.poly([(rear, y, 0.55), (front, y, 0.55), (front, y, lean), (top, y, height), (rear, y, height)], colour)
-        mesh.poly([(front - 1.25, y * 1.003, lean), (front - 0.15, y * 1.003, lean), (top - 0.02, y * 1.003, height * 0.82),
-                   (front - 1.25, y * 1.003, height * 0.82)], _GLASS, True, 10)
-        mesh.disc((front - 1.1, y * 1.002, 0.5), 0.60, _ARCH, 12, z_from=0.5)
-        mesh.disc((front - 1.1, y * 1.006, 0.48), 0.48, _TYRE, 12, decal=False)
-        mesh.disc((front - 1.1, y * 1.008, 0.48), 0.24, _RIM, 10, min_px=24)
-    mesh.poly([(front, -half, 0.4), (front, half, 0.4), (front, half, lean), (front, -half, lean)], colour)
-    screen = np.array([(front, -half, lean), (front, half, lean), (top, half, height), (top, -half, height)])
-    mesh.poly(screen, colour)
-    pane = screen.copy()
-    pane[2:] = screen[:2][::-1] + (screen[2:] - screen[:2][::-1]) * 0.72
-    pane[:, 1] *= 0.92
-    pane[:, 0] += 0.005
-    mesh.poly(pane, _GLASS, True, 5)
-    mesh.poly([(rear, -half, 0.55), (rear, half, 0.55), (rear, half, height), (rear, -half, height)], colour)
-    mesh.poly([(rear, -half, height), (rear, half, height), (top, half, height), (top, -half, height)], colour)
-    x = front + 0.005
-    for low, high, share, tone in ((0.4, 0.62, 0.98, _DARK), (lean * 0.55, lean * 0.9, 0.62, _DARK)):
-        mesh.poly([(x, -half * share, low), (x, half * share, low), (x, half * share, high), (x, -half * share, high)], tone,
-                  True, 12)
-    for side in (-1, 1):
-        mesh.poly([(x + 0.003, side * half * 0.62, 0.64), (x + 0.003, side * half * 0.95, 0.64),
-                   (x + 0.003, side * half * 0.95, 0.86), (x + 0.003, side * half * 0.62, 0.86)], _HEAD, True, 8, 1.0)
-        y0, y1 = sorted((side * (half + 0.03), side * (half + 0.25)))
-        mesh.box((front - 0.15, y0, lean + 0.1), (front - 0.05, y1, height * 0.8), _DARK, min_px=30)
-    return mesh.build()

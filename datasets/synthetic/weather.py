@@ -1,4 +1,5 @@
 """Light and air: what weather and time of day do to colours."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,9 @@ from .rng import stream
 
 # Colours are display-referred, 0 to 1. Rows: ambient light, sunlight, zenith, horizon, haze.
 _TIMES = {
-    "day": ((0.60, 0.63, 0.69), (0.66, 0.62, 0.54), (0.28, 0.47, 0.78), (0.72, 0.82, 0.92), (0.74, 0.81, 0.89)),
-    "dusk": ((0.33, 0.33, 0.41), (0.52, 0.30, 0.15), (0.20, 0.25, 0.44), (0.93, 0.62, 0.38), (0.66, 0.52, 0.47)),
-    "night": ((0.085, 0.095, 0.14), (0.0, 0.0, 0.0), (0.018, 0.025, 0.055), (0.085, 0.085, 0.11), (0.06, 0.065, 0.09)),
+    "day": ((0.61, 0.64, 0.70), (0.76, 0.71, 0.61), (0.28, 0.47, 0.78), (0.72, 0.82, 0.92), (0.74, 0.81, 0.89)),
+    "dusk": ((0.45, 0.44, 0.50), (0.52, 0.30, 0.15), (0.20, 0.25, 0.44), (0.93, 0.62, 0.38), (0.66, 0.52, 0.47)),
+    "night": ((0.12, 0.13, 0.18), (0.0, 0.0, 0.0), (0.018, 0.025, 0.055), (0.085, 0.085, 0.11), (0.06, 0.065, 0.09)),
 }
 # cloud cover, direct sun left, grey pull, haze per metre, wetness, brightness of the ambient light
 _WEATHERS = {
@@ -23,7 +24,7 @@ _WEATHERS = {
 
 @dataclass(frozen=True)
 class Look:
-    """Light, air and surface state of a scene. Colours float64 [3], 0 to 1; sun: unit vector towards it, world frame."""
+    """Light, air and surface state of a scene. Colours float64 [3], 0 to 1; sun: unit vector to it, world frame."""
 
     weather: str
     time_of_day: str
@@ -69,7 +70,9 @@ def make_look(key: int, weather: str, time_of_day: str) -> Look:
     rng = stream(key, "look")
     ambient, sunlight, zenith, horizon, haze = (np.array(row) for row in _TIMES[time_of_day])
     cover, direct, grey, per_metre, wetness, gain = _WEATHERS[weather]
-    grey_sky = {"day": 0.80, "dusk": 0.46, "night": 0.075}[time_of_day] * (1.0 if weather != "rain" else 0.86)
+    grey_sky = {"day": 0.80, "dusk": 0.56, "night": 0.12}[time_of_day] * (
+        0.86 if weather == "rain" else 1.35 if (weather, time_of_day) == ("fog", "night") else 1.0
+    )
     tint = np.array([0.985, 1.0, 1.025])
     zenith = zenith * (1 - grey) + grey * grey_sky * 0.92 * tint
     horizon = horizon * (1 - grey) + grey * grey_sky * 1.06 * tint
@@ -79,9 +82,17 @@ def make_look(key: int, weather: str, time_of_day: str) -> Look:
         ambient = ambient * 1.22  # the whole bright sky lights the ground
     clouds = float(np.clip(cover * rng.uniform(0.3, 1.7), 0, 1)) if weather == "clear" else 1.0
     return Look(
-        weather, time_of_day, _sun_direction(rng, time_of_day), ambient * rng.uniform(0.94, 1.05),
-        sunlight * direct * rng.uniform(0.9, 1.08), zenith, np.minimum(horizon, 0.97), np.minimum(haze, 0.95),
-        per_metre * rng.uniform(0.75, 1.4), clouds, wetness * rng.uniform(0.7, 1.0),
+        weather,
+        time_of_day,
+        _sun_direction(rng, time_of_day),
+        ambient * rng.uniform(0.94, 1.05),
+        sunlight * direct * rng.uniform(0.9, 1.08),
+        zenith,
+        np.minimum(horizon, 0.97),
+        np.minimum(haze, 0.95),
+        per_metre * rng.uniform(0.75, 1.4),
+        clouds,
+        wetness * rng.uniform(0.7, 1.0),
         {"day": 1.6, "dusk": 2.6, "night": 4.0}[time_of_day],
     )
 
@@ -95,6 +106,6 @@ def _sun_direction(rng: np.random.Generator, time_of_day: str) -> np.ndarray:
 def headlight(x, y):
     """The ego's own low beam on something at (x, y) in its frame, 0 to about 1 (scalars or arrays)."""
     ahead = np.maximum(x - 2.2, 0.05)
-    spread = np.exp(-((y + 0.02 * ahead) / (1.6 + 0.30 * ahead)) ** 2)
+    spread = np.exp(-(((y + 0.02 * ahead) / (1.6 + 0.30 * ahead)) ** 2))
     rise = 1 - np.exp(-ahead / 3.0)
     return spread * rise * 1.15 / (1 + (ahead / 21.0) ** 2)

@@ -3,6 +3,7 @@
 World frame: x forward at the start of the road, y left, z up, metres, radians. Everything is laid out in 3D; cameras,
 boxes and lanes are read off it.
 """
+
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -32,7 +33,12 @@ class WorldConfig:
     traffic: float = 1.0
     places: tuple[tuple[str, float], ...] = (("urban", 0.45), ("suburban", 0.30), ("highway", 0.25))
     weathers: tuple[tuple[str, float], ...] = (
-        ("clear", 0.42), ("overcast", 0.20), ("rain", 0.16), ("fog", 0.12), ("snow", 0.10))
+        ("clear", 0.42),
+        ("overcast", 0.20),
+        ("rain", 0.16),
+        ("fog", 0.12),
+        ("snow", 0.10),
+    )
     times: tuple[tuple[str, float], ...] = (("day", 0.60), ("dusk", 0.18), ("night", 0.22))
 
 
@@ -92,8 +98,10 @@ class Scene:
         s, d = thing.along(time), thing.across(time)
         x, y, heading = (float(v) for v in self.road.to_world(s, d))
         speed = (float(thing.along(time + 0.05)) - float(thing.along(time - 0.05))) / 0.1 if thing.moving else 0.0
-        velocity = (speed * np.cos(heading) - thing.sideways * np.sin(heading),
-                    speed * np.sin(heading) + thing.sideways * np.cos(heading))
+        velocity = (
+            speed * np.cos(heading) - thing.sideways * np.sin(heading),
+            speed * np.sin(heading) + thing.sideways * np.cos(heading),
+        )
         return ObjectState(thing, x, y, thing.z, heading + thing.yaw, velocity)
 
     def at(self, frame: int) -> Moment:
@@ -103,8 +111,11 @@ class Scene:
         time = frame / self.config.frame_rate
         s = float(self.ego.along(time))
         x, y, heading = (float(v) for v in self.road.to_world(s, self.ego.d))
-        moving = [self._state(thing, time) for thing in self.things
-                  if thing.moving and -BEHIND_M + 5 < thing.along(time) < self.road.s[-1] - 5]
+        moving = [
+            self._state(thing, time)
+            for thing in self.things
+            if thing.moving and -BEHIND_M + 5 < thing.along(time) < self.road.s[-1] - 5
+        ]
         return Moment(time, pose(x, y, 0.0, heading, self._nod(time)), s, self._still + moving)
 
     def _nod(self, time: float) -> float:
@@ -154,8 +165,16 @@ def _ego(profile: Profile, duration: float, waiting: bool, rng: np.random.Genera
     acceleration = 0.0 if waiting else float(np.clip(rng.normal(0, 0.5), -1.0, 1.0)) * (speed > 3)
     if speed + acceleration * duration < 2:
         acceleration = 0.0
-    return Thing(0, "car", EGO_SIZE, 0.0, float(lanes[rng.integers(len(lanes))]), speed=float(speed),
-                 acceleration=acceleration, centre_z=EGO_SIZE[2] / 2)
+    return Thing(
+        0,
+        "car",
+        EGO_SIZE,
+        0.0,
+        float(lanes[rng.integers(len(lanes))]),
+        speed=float(speed),
+        acceleration=acceleration,
+        centre_z=EGO_SIZE[2] / 2,
+    )
 
 
 def _build(config: WorldConfig, index: int) -> Scene:
@@ -171,13 +190,28 @@ def _build(config: WorldConfig, index: int) -> Scene:
     road = Road(key, travel, {"urban": 0.0022, "suburban": 0.0055, "highway": 0.0014}[tags["place"]])
     junctions = plan_junction(key, tags["place"], waiting)
     zebras = plan_zebras(key, tags["place"], junctions)
-    arrows = tuple((j.s - j.half_width - 14.0, d, 1) for j in junctions if j.signals
-                   for d, way in profile.lane_centres if way > 0)
+    arrows = tuple(
+        (j.s - j.half_width - 14.0, d, 1) for j in junctions if j.signals for d, way in profile.lane_centres if way > 0
+    )
     site = Site(travel)
     Layout(site, key, profile, junctions, zebras, look).build()
     Traffic(site, key, profile, junctions, zebras, look, times, ego, config.traffic).build()
-    return Scene(key, index, config, tags, look, profile, road, ego, junctions, zebras, arrows, site.things, site.casters,
-                 site.lamps)
+    return Scene(
+        key,
+        index,
+        config,
+        tags,
+        look,
+        profile,
+        road,
+        ego,
+        junctions,
+        zebras,
+        arrows,
+        site.things,
+        site.casters,
+        site.lamps,
+    )
 
 
 __all__ = ["AHEAD_M", "BEHIND_M", "Moment", "Scene", "WorldConfig", "build_scene", "scene_and_frame"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -90,3 +91,14 @@ def test_broken_files_are_named(dataset, made):
     (made / "train.txt").write_text("only_one_column.png\n")
     with pytest.raises(DataError, match=r"train.txt:1: expected two columns"):
         dataset.index(made, "train")
+
+
+def test_the_kit_catches_what_a_dataset_does_wrong(dataset, made):
+    load = dataset.load
+    dataset.load = lambda ref: dataclasses.replace(load(ref), key="same")
+    with pytest.raises(AssertionError, match="keys are not unique"):
+        check_dataset(dataset, made, "train")
+    dataset.load = load
+    cv2.imwrite(str(made / "trainannot" / "Seq05VD_f00000.png"), np.full((6, 8), 40, np.uint8))
+    with pytest.raises(AssertionError, match=r"frame 'Seq05VD_f00000', cam_front: mask holds ids \[40\]"):
+        check_dataset(dataset, made, "train")

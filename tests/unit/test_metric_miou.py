@@ -128,3 +128,18 @@ def test_broken_masks_are_refused():
         figures(pair("k", np.zeros((1, 2)), [[0, 7]]), classes="ab")
     with pytest.raises(ValidationError, match="greater than 0"):
         MiouConfig(size=[0, 240])
+
+
+def test_the_kit_catches_a_metric_that_is_not_exact_over_ranks():
+    class Forgetful:
+        def __init__(self):
+            self.whole = metric("ab")
+            self.update, self.state, self.compute = self.whole.update, self.whole.state, self.whole.compute
+
+        def merge(self, state):
+            self.whole.matrix, self.whole.frames = state  # in place of what it had
+
+    pairs = [pair(str(k), [[k % 2, 0]], [[1, 0]]) for k in range(4)]
+    assert check_metric(lambda: metric("ab"), pairs, "miou")["frames"] == 4
+    with pytest.raises(AssertionError, match="merged over shares of"):
+        check_metric(Forgetful, pairs, "miou")

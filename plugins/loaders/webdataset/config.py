@@ -8,6 +8,8 @@ from drivetrain import PluginConfig
 
 
 class WebDatasetConfig(PluginConfig):
-    window: int = Field(64, ge=1, description="shards that a slot's samples are shuffled over; at least 8 x batch.micro mixes well")
+    window: int = Field(
+        64, ge=1, description="shards that a slot's samples are shuffled over; at least 8 x batch.micro mixes well"
+    )
     prefetch: int = Field(4, ge=1, description="micro-batches that are read and decoded ahead of the one in use")
     max_damaged_share: float = Field(0.01, ge=0, le=1, description="share of damaged samples above which training stops")

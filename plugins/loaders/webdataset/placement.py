@@ -53,18 +53,17 @@ def place(view: View, height: int, width: int, grids: tuple[int, ...]) -> Placem
     """
     (sx, xy, tx), (yx, sy, ty) = view.matrix[:2].tolist()
     assert xy == 0 and yx == 0 and sx and sy, f"a view is scale, flip and shift along the axes, not {view.matrix.tolist()}"
-    rows, columns = view.size
     for grid in (*grids, 1):
         if grid > 1 and grid * max(abs(sx), abs(sy)) > 1 + 1e-9:
             continue
-        x, y = _axis(sx, tx, width, columns, grid), _axis(sy, ty, height, rows, grid)
+        x, y = _axis(sx, tx, width, view.size[1], grid), _axis(sy, ty, height, view.size[0], grid)
         if x is None or y is None:
-            nothing = _Axis(0, 0, 0, 0, False)
-            return Placement(view, nothing, nothing, 1)
-        if grid == 1 or (x.suits and y.suits):
             break
-    (sx, tx), (sy, ty) = x.scale_and_shift(grid), y.scale_and_shift(grid)
-    return Placement(View(np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1.0]]), view.size), x, y, grid)
+        if grid == 1 or (x.suits and y.suits):
+            (sx, tx), (sy, ty) = x.scale_and_shift(grid), y.scale_and_shift(grid)
+            return Placement(View(np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1.0]]), view.size), x, y, grid)
+    nothing = _Axis(0, 0, 0, 0, False)
+    return Placement(view, nothing, nothing, 1)
 
 
 def _axis(scale: float, shift: float, length: int, out: int, grid: int) -> _Axis | None:

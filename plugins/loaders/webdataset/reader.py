@@ -171,7 +171,7 @@ def _missing(folder: Path) -> DataError:
     """Why ``folder`` cannot be opened: a half-written set, a folder of sets, something else, or nothing at all."""
     if (folder / PLAN_FILE).exists():
         return DataError(f"{folder} is a half-written shard set: it has no {DATASET_FILE} yet",
-                         remedy="repeat the same `drivetrain data shard`: whole shards are kept, the rest is written")  # fmt: skip
+                         remedy="repeat the same `drivetrain data shard`: whole shards are kept")  # fmt: skip
     inside = sorted(str(path.parent) for path in folder.glob(f"*/{DATASET_FILE}"))
     if inside:
         return DataError(f"{folder} is no shard set, it holds some", near=inside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -27,14 +28,16 @@ from drivetrain import (
     near_matches,
 )
 
+from .checks import DETECTION, SEGMENTATION
 from .decode import decode_mask, draw_image, draw_mask, grids
-from .inspect import DETECTION, SEGMENTATION
 from .placement import Placement, place
 from .reader import ShardSet
 
 _VISIBLE = 0.1  # a box of which less is left in the output is not learnt
-Outputs = Callable[[str, tuple[int, int]], tuple[np.ndarray, np.ndarray | None]]
-"""(camera, (height, width)) -> the image uint8 [H, W, 3] and, if wanted, the mask uint8 [H, W] to write into."""
+Output = tuple[np.ndarray, np.ndarray | None]
+"""What is written into: the image uint8 [H, W, 3] and, if wanted, the mask uint8 [H, W]."""
+Outputs = Callable[[str, tuple[int, int]], Output]
+"""(camera, (height, width)) -> where it goes."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def cameras_of(spec: DataSpec, sources: list[OpenSource]) -> tuple[str, ...]:
     for source in sources:
         had = sorted(source.shards.info["cameras"])
         if spec.cameras is None and len(had) > 1:
-            raise RecipeError(f"source {source.name!r} has several cameras", remedy=f"set data.cameras to some of: {', '.join(had)}")
+            raise RecipeError(
+                f"source {source.name!r} has several cameras", remedy=f"set data.cameras to some of: {', '.join(had)}"
+            )
         for name in spec.cameras or ():
             if had and name not in had:
                 raise RecipeError(f"source {source.name!r} has no camera {name!r}", near=near_matches(name, had),
@@ -107,13 +112,13 @@ class SampleMaker:
             camera, mask = frame.cameras[name], None
             if SEGMENTATION in self.tasks and camera.semantic is not None:
                 mask = _checked_mask(camera, what)
-            cameras[name] = self._camera(camera, mask, source, position, lambda size, n=name: outputs(n, size), what)
+            cameras[name] = self._camera(camera, mask, source, position, partial(outputs, name), what)
             if not self.training:
                 labels[name] = _mapped(camera, mask, source.readers, what)
         return Sample(frame.key, position, cameras, None if self.training else dataclasses.replace(frame, cameras=labels))
 
     def _camera(self, camera: Camera, mask: np.ndarray | None, source: OpenSource, position: int,
-                outputs: Callable[[tuple[int, int]], tuple[np.ndarray, np.ndarray | None]], what: str) -> CameraSample:  # fmt: skip
+                outputs: Callable[[tuple[int, int]], Output], what: str) -> CameraSample:  # fmt: skip
         assert camera.image is not None, "a stored camera has its image"
         size = (camera.height, camera.width)
         rngs = {name: Rng(self.seed, position, name) for name in self.transforms}  # by name: another one shifts none

@@ -66,9 +66,7 @@ class Table:
 
     def to_bytes(self) -> bytes:
         suffixes = json.dumps(self.suffixes).encode()
-        header = _HEADER.pack(
-            _MAGIC, FORMAT_VERSION, len(suffixes), len(self.samples), len(self.members), self.tar_bytes
-        )
+        header = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(suffixes), len(self.samples), len(self.members), self.tar_bytes)
         body = header + suffixes + self.samples.tobytes() + self.members.tobytes()
         return body + struct.pack("<Q", xxhash.xxh3_64_intdigest(body))
 
@@ -110,9 +108,7 @@ class TableBuilder:
             self._members.append((start, length, self._suffixes.setdefault(suffix, len(self._suffixes))))
 
     def table(self, tar_bytes: int) -> Table:
-        return Table(
-            tuple(self._suffixes), np.array(self._samples, _SAMPLE), np.array(self._members, _MEMBER), tar_bytes
-        )
+        return Table(tuple(self._suffixes), np.array(self._samples, _SAMPLE), np.array(self._members, _MEMBER), tar_bytes)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

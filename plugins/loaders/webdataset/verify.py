@@ -8,9 +8,9 @@ import numpy as np
 
 from drivetrain import Camera, DataError, View
 
+from . import placement
+from .checks import row_of
 from .decode import draw_image
-from .inspect import row_of
-from .placement import place
 from .reader import ShardFile, ShardSet
 from .shards import INDEX_FILE, Damage, order_id
 
@@ -74,4 +74,4 @@ def _samples(shards: ShardSet, number: int, shard: ShardFile) -> Iterator[str]:
 def _decode(camera: Camera) -> None:
     assert camera.image is not None, "a stored camera has its image"
     size = camera.height, camera.width
-    draw_image(camera.image, size, place(View.identity(*size), *size, ()), np.empty((*size, 3), np.uint8))
+    draw_image(camera.image, size, placement.place(View.identity(*size), *size, ()), np.empty((*size, 3), np.uint8))

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import drivetrain
 from drivetrain import DataError, Dataset, Frame, PluginError, encode_key, frame_to_parts
 
-from .inspect import row_of
+from .checks import row_of
 from .reader import ShardFile, ShardSet
 from .shards import (
     DATASET_FILE,
@@ -63,7 +63,9 @@ class Plan:
     def difference(self, other: Mapping[str, Any]) -> str:
         """How ``other`` differs, in words; empty where it does not."""
         mine = asdict(self)
-        return ", ".join(f"{name} {other.get(name)!r} instead of {mine[name]!r}" for name in mine if other.get(name) != mine[name])
+        return ", ".join(
+            f"{name} {other.get(name)!r} instead of {mine[name]!r}" for name in mine if other.get(name) != mine[name]
+        )
 
 
 def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,31 +59,31 @@ class CocoMap:
         for name, predicted in prediction.cameras.items():
             camera = truth.cameras[name]
             if camera.boxes is not None:
-                looked_for = np.array(self._looked_for(camera), np.int16)
+                labels = self._truth(camera.boxes, camera.ignore_regions)
                 detections = self._detections(predicted.boxes, f"frame {truth.key!r}, {name}")
-                picture = (_of_classes(self._truth(camera), looked_for), _of_classes(detections, looked_for))
+                kept = self._looked_for(camera)
+                picture = _Truth(*_of_classes(labels, kept)), _Detections(*_of_classes(detections, kept))
                 self.merge({(truth.key, name): picture})
 
     def _looked_for(self, camera: Camera) -> list[int]:
         names = camera.labelled_classes.get(self.task, self.classes)
         return [self._id[name] for name in names if name in self._id]
 
-    def _truth(self, camera: Camera) -> _Truth:
-        boxes, number = camera.boxes, len(self.classes)
-        classes = [[self._id[name]] if name in self._id else range(number) for name in boxes.names]
-        stray = [name for name, ignore in zip(boxes.names, boxes.ignore) if not ignore and name not in self._id]
+    def _truth(self, boxes: Boxes, regions: np.ndarray | None) -> _Truth:
+        """The labels; those of no class of the recipe, and the regions, once for every class."""
+        assert boxes.ignore is not None
+        stray = sorted({n for n, ignore in zip(boxes.names, boxes.ignore) if not ignore and n not in self._id})
         if stray:
-            raise ValueError(f"truth holds boxes of {sorted(set(stray))}, outside the classes {list(self.classes)}")
-        copies = np.repeat(np.arange(len(boxes)), [len(ids) for ids in classes])
-        of_boxes = _Truth(
-            boxes.xyxy[copies], np.array([i for ids in classes for i in ids], np.int16), boxes.ignore[copies],
-            _areas(boxes)[copies],
+            raise ValueError(f"truth holds boxes of {stray}, outside the classes {list(self.classes)}")
+        extra = np.zeros((0, 4), np.float32) if regions is None else np.asarray(regions, np.float32).reshape(-1, 4)
+        own = [[self._id[name]] if name in self._id else range(len(self.classes)) for name in boxes.names]
+        classes = [*own, *[range(len(self.classes))] * len(extra)]
+        rows = np.repeat(np.arange(len(classes)), [len(ids) for ids in classes])
+        return _Truth(
+            np.concatenate([boxes.xyxy, extra])[rows], np.array([i for ids in classes for i in ids], np.int16),
+            np.concatenate([boxes.ignore, np.ones(len(extra), bool)])[rows],
+            np.concatenate([_areas(boxes.xyxy, boxes.attributes), _areas(extra, None)])[rows],
         )  # fmt: skip
-        regions = np.zeros((0, 4)) if camera.ignore_regions is None else np.asarray(camera.ignore_regions).reshape(-1, 4)
-        xyxy = np.repeat(regions.astype(np.float32), number, axis=0)
-        crowds = _Truth(xyxy, np.tile(np.arange(number, dtype=np.int16), len(regions)), np.ones(len(xyxy), bool),
-                        _areas(Boxes(xyxy, [""] * len(xyxy))))  # fmt: skip
-        return _Truth(*(np.concatenate(pair) for pair in zip(of_boxes, crowds)))
 
     def _detections(self, boxes: Boxes | None, what: str) -> _Detections:
         if boxes is None or boxes.scores is None:
@@ -123,7 +124,7 @@ class CocoMap:
             evaluation.summarize()
         return evaluation
 
-    def _coco(self, pictures: list[_Truth] | list[_Detections]) -> COCO:
+    def _coco(self, pictures: Sequence[_Truth | _Detections]) -> COCO:
         coco = COCO()
         annotations = [row for image, boxes in enumerate(pictures) for row in _annotations(image, boxes)]
         for number, row in enumerate(annotations, start=1):  # to the evaluator an id of 0 means "no match"
@@ -137,20 +138,21 @@ class CocoMap:
         return coco
 
 
-def _of_classes(boxes, classes: np.ndarray):
-    """The rows of ``boxes`` (a `_Truth` or `_Detections`) that are of ``classes``."""
+def _of_classes(boxes: _Truth | _Detections, classes: list[int]) -> list[np.ndarray]:
+    """The columns of ``boxes`` cut to the rows that are of ``classes``."""
     kept = np.isin(boxes.classes, classes)
-    return type(boxes)(*(column[kept] for column in boxes))
+    return [column[kept] for column in boxes]
 
 
-def _areas(boxes: Boxes) -> np.ndarray:
+def _areas(xyxy: np.ndarray, attributes: list[dict[str, Any]] | None) -> np.ndarray:
     """float64 [N], px^2: the labels' own where they state one."""
-    sides = boxes.xyxy[:, 2:].astype(np.float64) - boxes.xyxy[:, :2]
-    stated = [given.get("area") for given in boxes.attributes or [{}] * len(boxes)]
-    return np.array([a if s is None else s for a, s in zip(sides.prod(1), stated)], np.float64).reshape(-1)
+    areas = (xyxy[:, 2:].astype(np.float64) - xyxy[:, :2]).prod(1)
+    for place, given in enumerate(attributes or ()):
+        areas[place] = given.get("area", areas[place])
+    return areas
 
 
-def _annotations(image: int, boxes: _Truth | _Detections):
+def _annotations(image: int, boxes: _Truth | _Detections) -> Iterator[dict[str, Any]]:
     xyxy = boxes.xyxy.astype(np.float64)
     xywh = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], 1)
     crowd = boxes.crowd.tolist() if isinstance(boxes, _Truth) else [False] * len(xywh)

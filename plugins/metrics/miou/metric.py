@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from drivetrain import IGNORE, Camera, Frame, MetricContext, Prediction
+from drivetrain import IGNORE, Camera, Encoded, Frame, MetricContext, Prediction
 
 if TYPE_CHECKING:
     from .config import MiouConfig
@@ -48,6 +48,7 @@ class MeanIoU:
     def _valid_truth(self, camera: Camera) -> np.ndarray:
         """The mask with `IGNORE` wherever the picture is not labelled, or not for the class that is there."""
         mask = camera.semantic
+        assert isinstance(mask, np.ndarray), "truth and prediction are decoded"
         looked_for = camera.labelled_classes.get(self.task)
         if looked_for is not None:
             known = np.full(_IDS, IGNORE, np.uint8)
@@ -60,9 +61,9 @@ class MeanIoU:
                 mask[math.floor(y1) : math.ceil(y2), math.floor(x1) : math.ceil(x2)] = IGNORE
         return mask
 
-    def _count(self, predicted: np.ndarray | None, truth: np.ndarray, what: str) -> None:
-        if predicted is None or predicted.shape != truth.shape:
-            shape = None if predicted is None else predicted.shape
+    def _count(self, predicted: np.ndarray | Encoded | None, truth: np.ndarray, what: str) -> None:
+        shape = predicted.shape if isinstance(predicted, np.ndarray) else None
+        if not isinstance(predicted, np.ndarray) or shape != truth.shape:
             raise ValueError(f"{what}: the predicted mask is {shape}, its truth {truth.shape}")
         if self.size is not None:
             predicted, truth = (_resample(mask, self.size) for mask in (predicted, truth))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from drivetrain import Batch, Checkpoint, EngineContext, FragmentWriter, Prediction, StepResult, total_loss
+from drivetrain import Batch, Checkpoint, EngineContext, FragmentWriter, Piece, Prediction, StepResult, total_loss
 
 from .config import DeepSpeedConfig
 from .pieces import frozen_pieces, prepare_state, trained_pieces
@@ -64,7 +64,7 @@ class DeepSpeedEngine:
     def save(self, folder: Path) -> None:
         rank = self.context.comm.rank
         writer = FragmentWriter(folder, rank)
-        writer.add_pieces(self._pieces(), self._inner)
+        writer.add_pieces(self._pieces(self.stage == 0), self._inner)
         if rank == 0:
             writer.add_buffers(self.model)
         writer.close()
@@ -72,7 +72,7 @@ class DeepSpeedEngine:
     def load(self, checkpoint: Checkpoint) -> None:
         """The optimizer's state; the weights were loaded before ZeRO cut them (see `EngineContext.build_model`)."""
         prepare_state(self.optimizer, self.stage)
-        checkpoint.load_pieces(self._pieces(), self._inner)
+        checkpoint.load_pieces(self._pieces(shared_out=False), self._inner)
         self.steps = checkpoint.step
 
     @property
@@ -80,10 +80,12 @@ class DeepSpeedEngine:
         """The torch optimizer, which ZeRO wraps from stage 1 on."""
         return self.optimizer.optimizer if self.stage else self.optimizer
 
-    def _pieces(self) -> list[Any]:
+    def _pieces(self, shared_out: bool) -> list[Piece]:
+        """What this rank holds; at stage 0, where all hold all, its share of it if ``shared_out``."""
         comm = self.context.comm
-        return [*trained_pieces(self.engine, self.optimizer, self.stage, comm.rank, comm.world),
-                *frozen_pieces(self.model, self.stage, comm.rank, comm.world)]  # fmt: skip
+        trained = trained_pieces(self.engine, self.optimizer, self.stage, comm.rank)
+        pieces = [*trained, *frozen_pieces(self.model, self.stage, comm.rank, comm.world)]
+        return pieces[comm.rank :: comm.world] if shared_out else pieces
 
     def _set_lr(self) -> None:
         factor = self.context.lr_factor(self.steps)

@@ -9,11 +9,11 @@ import torch
 from drivetrain import Piece, whole_pieces
 
 
-def trained_pieces(engine: Any, optimizer: Any, stage: int, rank: int, world: int) -> list[Piece]:
-    """The pieces of this rank. Stage 0: every rank holds all, so they are shared out."""
+def trained_pieces(engine: Any, optimizer: Any, stage: int, rank: int) -> list[Piece]:
+    """The trained parameters' pieces on this rank; at stage 0 every rank holds all of them, whole."""
     module = engine.module
     if stage == 0:
-        return [p for p in whole_pieces(module, rank, world) if p.flat.requires_grad]
+        return [p for p in whole_pieces(module) if p.flat.requires_grad]
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     make = _piece_of_stage_3 if stage == 3 else _piece_of_stage_1_2
     return [piece for name, p in named if (piece := make(optimizer, name, p, rank)) is not None]
@@ -21,11 +21,12 @@ def trained_pieces(engine: Any, optimizer: Any, stage: int, rank: int, world: in
 
 def frozen_pieces(module: torch.nn.Module, stage: int, rank: int, world: int) -> list[Piece]:
     """Parameters that are not trained: no optimizer knows them, a checkpoint does."""
-    frozen = [(n, p) for n, p in module.named_parameters() if not p.requires_grad]
+    if stage == 0:
+        return [p for p in whole_pieces(module) if not p.flat.requires_grad]
     if stage < 3:
-        return [Piece(n, tuple(p.shape), 0, p.numel(), p) for n, p in frozen][rank::world]
-    pieces = [_stretch(n, p, rank) for n, p in frozen]
-    return [Piece(n, shape, start, numel, p.ds_tensor) for (n, p), (shape, start, numel) in zip(frozen, pieces) if numel]
+        return [p for p in whole_pieces(module, rank, world) if not p.flat.requires_grad]
+    frozen = [(n, p, *_stretch(n, p, rank)) for n, p in module.named_parameters() if not p.requires_grad]
+    return [Piece(n, shape, start, numel, p.ds_tensor) for n, p, shape, start, numel in frozen if numel]
 
 
 def prepare_state(optimizer: Any, stage: int) -> None:

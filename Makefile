@@ -1,0 +1,42 @@
+# Needs Python >= 3.10 with venv, a C compiler and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
+RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
+
+.PHONY: setup demo demo-crash test lint types clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
+	@echo "installing drivetrain and what it needs into $(VENV): some minutes the first time"
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	@test -f shards/demo/val/dataset.json || $(BIN)/drivetrain data synth shards/demo --train 240 --val 48
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/deepspeed --num_accelerators $(RANKS) --no_local_rank --module drivetrain train recipes/demo.yaml
+
+demo-crash: $(READY)
+	@test -f shards/demo/val/dataset.json || $(BIN)/drivetrain data synth shards/demo --train 240 --val 48
+	$(BIN)/python tests/faults/crash.py recipes/demo.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Of the installed package: static tools do not follow an editable install into mapped folders.
+types: $(READY)
+	rm -rf build/types
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
+	cd build/types && "$(CURDIR)/$(BIN)/mypy" --config-file "$(CURDIR)/pyproject.toml" -p drivetrain
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

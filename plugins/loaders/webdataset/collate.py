@@ -1,0 +1,153 @@
+"""Samples put together as a batch, in buffers that are leased and written again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drivetrain import IGNORE, Batch, CameraBatch, CameraSample, Sample
+
+from .checks import DETECTION, SEGMENTATION
+
+_ROUND = 32  # pictures of unequal sizes are padded to a multiple of it, so that few shapes occur
+_POISON = 0xA5
+
+
+class Ring:
+    """uint8 buffers, reused by shape and pinned if ``pin``. When none is free another one is made, so that nobody waits;
+    no more are kept than were ever leased at once. DRIVETRAIN_POISON=1 spoils what is given back, to find late readers."""
+
+    def __init__(self, pin: bool):
+        self._pin, self._poison = pin, os.environ.get("DRIVETRAIN_POISON") == "1"
+        self._free: list[Tensor] = []
+        self._leased = self._peak = 0
+        self._lock = Lock()
+
+    def take(self, shape: tuple[int, ...]) -> Tensor:
+        with self._lock:
+            self._leased += 1
+            self._peak = max(self._peak, self._leased)
+            for i in range(len(self._free) - 1, -1, -1):
+                if self._free[i].shape == shape:
+                    return self._free.pop(i)
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._pin)
+
+    def give_back(self, buffers: Sequence[Tensor]) -> None:
+        for buffer in buffers if self._poison else ():
+            buffer.fill_(_POISON)
+        with self._lock:
+            self._leased -= len(buffers)
+            self._free.extend(buffers)
+            del self._free[: -self._peak or None]
+
+
+class Lease:
+    """The buffers of one batch. Called, it gives them back; called again, it does nothing."""
+
+    def __init__(self, ring: Ring):
+        self._ring = ring
+        self._buffers: list[Tensor] = []
+
+    def take(self, *shape: int) -> Tensor:
+        self._buffers.append(self._ring.take(shape))
+        return self._buffers[-1]
+
+    def __call__(self) -> None:
+        buffers, self._buffers = self._buffers, []
+        self._ring.give_back(buffers)
+
+
+class Canvas:
+    """One camera's pictures, and masks if ``with_mask``, of a batch of ``count`` with the same ``size`` (height, width);
+    ``images`` and ``masks`` are its rows, to be written by several threads."""
+
+    def __init__(self, lease: Lease, count: int, size: tuple[int, int], with_mask: bool):
+        self.size, self.image = size, lease.take(count, *size, 3)
+        self.mask = lease.take(count, *size) if with_mask else None
+        self.images = list(self.image.numpy())
+        self.masks = [None] * count if self.mask is None else list(self.mask.numpy())
+
+    def holds(self, samples: Sequence[CameraSample]) -> bool:
+        return len(samples) == len(self.images) and all(sample.image.shape[:2] == self.size for sample in samples)
+
+    def write(self, row: int, sample: CameraSample) -> None:
+        """Copy what does not lie here already; the rest of the row is black, and ignored."""
+        _write(self.images[row], sample.image, 0)
+        mask = self.masks[row]
+        if mask is not None:
+            _write(mask, sample.targets[SEGMENTATION]["mask"], IGNORE)
+
+
+def _write(row: np.ndarray, content: np.ndarray, padding: int) -> None:
+    if content is row:
+        return
+    if content.shape != row.shape:
+        row.fill(padding)
+    row[: content.shape[0], : content.shape[1]] = content
+
+
+def collate(samples: Sequence[Sample], canvases: dict[str, Canvas], lease: Lease, pin: bool, step: int, slot: int,
+            filler: bool) -> Batch:  # fmt: skip
+    """The batch of ``samples``; ``canvases`` are those that they were drawn on, by camera."""
+    cameras = {name: _camera([sample.cameras[name] for sample in samples], canvas, lease) for name, canvas in canvases.items()}
+    frames = [sample.frame for sample in samples if sample.frame is not None]
+    positions = torch.tensor([sample.position for sample in samples])
+    batch = Batch([sample.key for sample in samples], positions, cameras, step, slot, frames or None, filler, lease)
+    return batch.map(lambda t: t if t.is_pinned() else t.pin_memory()) if pin else batch
+
+
+def _camera(samples: list[CameraSample], canvas: Canvas, lease: Lease) -> CameraBatch:
+    if not canvas.holds(samples):
+        canvas = Canvas(lease, len(samples), _common_size(samples), canvas.mask is not None)
+    for row, sample in enumerate(samples):
+        canvas.write(row, sample)
+    tasks = samples[0].labelled_classes
+    classes = {task: torch.from_numpy(np.stack([s.labelled_classes[task] for s in samples])) for task in tasks}
+    targets: dict[str, dict[str, Tensor]] = {}
+    if canvas.mask is not None:
+        targets[SEGMENTATION] = {"mask": canvas.mask}
+    if DETECTION in tasks:
+        targets[DETECTION] = _boxes([sample.targets[DETECTION] for sample in samples])
+    inverse = np.linalg.inv(np.stack([sample.view.matrix for sample in samples]))
+    return CameraBatch(
+        images=canvas.image,
+        sizes=torch.tensor([sample.image.shape[:2] for sample in samples]),
+        original_sizes=torch.tensor([sample.original_size for sample in samples]),
+        to_original=torch.from_numpy(inverse.astype(np.float32)),
+        targets=targets,
+        labelled={task: mask.any(1) for task, mask in classes.items()},
+        labelled_classes=classes,
+    )
+
+
+def _common_size(samples: Sequence[CameraSample]) -> tuple[int, int]:
+    sizes = {sample.image.shape[:2] for sample in samples}
+    height, width = (max(lengths) for lengths in zip(*sizes))
+    return (height, width) if len(sizes) == 1 else (_rounded(height), _rounded(width))
+
+
+def _rounded(length: int) -> int:
+    return -(-length // _ROUND) * _ROUND
+
+
+def _boxes(targets: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+    boxes, valid = _padded([target["boxes"] for target in targets], torch.float32)
+    classes, _ = _padded([target["classes"] for target in targets], torch.int64)
+    ignore_boxes, ignore_valid = _padded([target["ignore_boxes"] for target in targets], torch.float32)
+    return {"boxes": boxes, "classes": classes, "valid": valid, "ignore_boxes": ignore_boxes, "ignore_valid": ignore_valid}
+
+
+def _padded(rows: Sequence[np.ndarray], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``rows`` [n, ...] as one tensor [B, N, ...] padded with zeros, and which entries are real, bool [B, N]."""
+    longest = max(len(row) for row in rows)
+    out = torch.zeros((len(rows), longest, *rows[0].shape[1:]), dtype=dtype)
+    valid = torch.zeros((len(rows), longest), dtype=torch.bool)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = torch.from_numpy(row)
+        valid[i, : len(row)] = True
+    return out, valid
