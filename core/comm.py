@@ -33,12 +33,13 @@ class Comm:
 
     @staticmethod
     def start(timeout_s: float = 1800) -> Comm:
-        """Join the job that the environment describes, and set this rank's threads to its share of the cores."""
+        """Join the job that the environment describes, and set this rank's threads to its share of the cores, or to
+        ``DRIVETRAIN_THREADS``: sums of floats depend on it, so runs that are compared need the same."""
         rank, world = _integer("RANK", 0), _integer("WORLD_SIZE", 1)
         local_rank, local_world = _integer("LOCAL_RANK", 0), _local_world(world)
         if not 0 <= rank < world:
             raise UserError(f"RANK={rank} is outside WORLD_SIZE={world}", remedy="start ranks with deepspeed or torchrun")
-        cores = max(1, len(os.sched_getaffinity(0)) // local_world)
+        cores = _integer("DRIVETRAIN_THREADS", max(1, len(os.sched_getaffinity(0)) // local_world))
         torch.set_num_threads(cores)
         comm = Comm(rank, world, local_rank, local_world, _device(local_rank), cores)
         if world > 1:

@@ -188,7 +188,7 @@ class _Reading:
             self.check_metrics(sections, named["metrics"], tasks)
         self.complain()
         assert sections and model
-        model = ModelKeys(plugin=plugins["model"].found.full_name, tasks=list(tasks), init_from=model.init_from)
+        model = model.model_copy(update={"plugin": plugins["model"].found.full_name, "task": None, "tasks": list(tasks)})
         sections = _normalised(sections, classes, model, plugins, named)
         return Recipe(
             sections, model, classes, plugins, named["transforms"], named["metrics"], named["tracker"],

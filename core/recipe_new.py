@@ -52,7 +52,7 @@ def _pattern(task: str, manager: PluginManager) -> dict[str, Any]:
     models = [f.full_name for f in manager.found("model") if task in f.declaration.tasks]
     if not models:
         raise UserError(f"no model does {task!r}", remedy="all of them: drivetrain plugins list model")
-    metrics = {f.declaration.name: {} for f in manager.found("metric") if f.declaration.task == task}
+    metrics: dict[str, Any] = {f.declaration.name: {} for f in manager.found("metric") if f.declaration.task == task}
     return {"model": {"plugin": models[0], "task": task}, "metrics": metrics}
 
 

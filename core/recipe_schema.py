@@ -153,8 +153,8 @@ class Sections(Section):
     optimizer: PluginSection = {}
     lr_schedule: PluginSection = {}
     train: TrainSection
-    evaluation: EvaluationSection = EvaluationSection()
-    checkpoint: CheckpointSection = CheckpointSection()
+    evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection.model_validate({}))
+    checkpoint: CheckpointSection = Field(default_factory=lambda: CheckpointSection.model_validate({}))
     metrics: dict[str, PluginSection] = {}
     tracker: dict[str, PluginSection] = {}
     gates: dict[str, Gate] = Field({}, description="metric -> what it must reach, or the run fails")

@@ -56,7 +56,14 @@ class Toy:
         mask[y : y + height // 3, x : x + width // 3] = 3
         mask[0] = 7
         boxes = Boxes(np.array([[x, y, x + width // 3, y + height // 3]]), ["car"])
-        camera = {"image": jpg(image), "width": width, "height": height, "timestamp": ref, "boxes": boxes, "semantic": png(mask)}
+        camera = {
+            "image": jpg(image),
+            "width": width,
+            "height": height,
+            "timestamp": ref,
+            "boxes": boxes,
+            "semantic": png(mask),
+        }
         key = self.keys[ref] if self.keys else f"frame/{ref:05d}"
         camera |= self.changes.get(ref, {})
         return Frame(key, f"drive{ref // 10}", {"weather": "rain"}, {"cam_front": Camera(**camera)})
@@ -89,10 +96,14 @@ def loader(**config) -> WebDatasetLoader:
 
 
 def convert(toy: Toy, out: Path, workers: int = 1, samples_per_shard: int = 4, split: str = "train", **more):
-    return loader().convert(toy, Path(), out, split, dataset_name="toy", workers=workers, samples_per_shard=samples_per_shard, **more)
+    return loader().convert(
+        toy, Path(), out, split, dataset_name="toy", workers=workers, samples_per_shard=samples_per_shard, **more
+    )
 
 
-def spec(*shards: Path, transforms: dict[str, Transform] | None = None, tasks=TASKS, cameras=None, seed: int = 5, taxonomy=None):
+def spec(
+    *shards: Path, transforms: dict[str, Transform] | None = None, tasks=TASKS, cameras=None, seed: int = 5, taxonomy=None
+):
     transforms = {"resize": Resize(24, 32), "flip": RandomFlip(), "brighten": Brighten()} if transforms is None else transforms
     sources = tuple(Source(f"toy{i}", str(path), taxonomy or {}) for i, path in enumerate(shards))
     return DataSpec(sources, tuple(tasks), RECIPE_CLASSES, cameras, transforms, seed)

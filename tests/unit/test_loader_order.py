@@ -53,6 +53,8 @@ def test_a_replacement_is_of_the_same_pool_and_always_the_same(sizes, slots, win
     at = order._locate(position % slots, position // slots)
     shards, places = order._on_shards(at.epoch, np.arange(at.low, at.high))
     assert set(chosen) <= set(zip(shards.tolist(), places.tolist()))
+    late = {order.replacement(position, attempt) for attempt in range(8, 60)}
+    assert len(late) > 1 or order.total < 5, "a pool with nothing sound in it is no dead end"
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"order_id": "other"}, {"slots": 8}, {"window": 3}])

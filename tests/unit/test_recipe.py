@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivetrain import RecipeError, Source
-from drivetrain.errors import USER_ERROR
 from drivetrain.manager import Controls, PluginManager
 from drivetrain.recipe import Recipe, compare, load_recipe
 from drivetrain.recipe_sources import shipped_recipes, write_yaml
@@ -259,91 +258,91 @@ def test_all_that_is_wrong_is_told_at_once_in_order_of_lines(refused):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("train.step=5", "command line: train.step=5: no such key\n  did you mean 'steps'?\n  keys of train: steps, clip, "),
-        ("trian.steps=5", "command line: trian.steps=5: no such key\n  did you mean 'train'?\n  sections: "),
-        ("train.steps=[1", "command line: train.steps=[1: not YAML"),
-        ("train.steps=1.5", "command line: train.steps=1.5: expected an integer, not 1.5"),
-        ("train.steps=true", "command line: train.steps=true: expected an integer, not true"),
-        ("train=5", "command line: train=5: expected a mapping, not 5"),
-        ("batch=null", "command line: batch=null: is needed"),
-        ("batch.global=3", "command line: batch.global=3: 3 is not a multiple of batch.micro, 4; the nearest: 4"),
-        ("batch.micro=0", "command line: batch.micro=0: expected a number greater than or equal to 1, not 0"),
-        ("train.clip=.inf", "command line: train.clip=.inf: expected a finite number"),
-        ("optimizer.betas=[0.9]", "command line: optimizer.betas=[0.9]: is needed"),
-        ("optimizer.beta=1", "command line: optimizer.beta=1: no such key\n  did you mean 'betas'?\n  keys of optimizer: lr, "),
-        ("optimizer.plugin=adam", "command line: optimizer.plugin=adam: no optimizer 'adam'\n  did you mean 'adamw'?"),
-        ("optimizer.plugin=nobody:adamw", "command line: optimizer.plugin=nobody:adamw: no optimizer 'nobody:adamw'"),
-        ("optimizer.plugin=5", "command line: optimizer.plugin=5: expected a string, not 5"),
-        ("model.plugin=null", "command line: model.plugin=null: is needed: NAME or DISTRIBUTION:NAME"),
-        ("model=null", "command line: model=null: is needed"),
-        ("model.task=object_detection", "command line: model.task=object_detection: lraspp_mobilenet_v3_large does "
-         "semantic_segmentation, not object_detection\n  models for object_detection: fasterrcnn_resnet50_fpn, "),
-        ("model.task=segmentation", "command line: model.task=segmentation: no task 'segmentation'\n  did you mean 'semantic_"),
-        ("model.tasks=[semantic_segmentation]", "command line: model.tasks=[semantic_segmentation]: expected task or tasks"),
-        ("model.init_from={include: [a]}", "command line: model.init_from={include: [a]}: is needed: a checkpoint, a run or"),
-        ("metrics.coco_map={}", "command line: metrics.coco_map={}: coco_map scores object_detection, which the model does "
-         "not do\n  metrics for semantic_segmentation: miou"),
-        ("gates.mioo.min=1", "command line: gates.mioo.min=1: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
-        ("gates.miou.least=1", "command line: gates.miou.least=1: no such key"),
-        ("checkpoint.best=mioo", "command line: checkpoint.best=mioo: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
-        ("data.val=null", "command line: data.val=null: is needed, since the recipe evaluates"),
+        ("train.step=5", "@: no such key\n  did you mean 'steps'?\n  keys of train: steps, clip, "),
+        ("trian.steps=5", "@: no such key\n  did you mean 'train'?\n  sections: "),
+        ("train.steps=[1", "@: not YAML"),
+        ("train.steps=1.5", "@: expected an integer, not 1.5"),
+        ("train.steps=true", "@: expected an integer, not true"),
+        ("train=5", "@: expected a mapping, not 5"),
+        ("batch=null", "@: is needed"),
+        ("batch.global=3", "@: 3 is not a multiple of batch.micro, 4; the nearest: 4"),
+        ("batch.micro=0", "@: expected a number greater than or equal to 1, not 0"),
+        ("train.clip=.inf", "@: expected a finite number"),
+        ("optimizer.betas=[0.9]", "@: is needed"),
+        ("optimizer.beta=1", "@: no such key\n  did you mean 'betas'?\n  keys of optimizer: lr, "),
+        ("optimizer.plugin=adam", "@: no optimizer 'adam'\n  did you mean 'adamw'?"),
+        ("optimizer.plugin=nobody:adamw", "@: no optimizer 'nobody:adamw'"),
+        ("optimizer.plugin=5", "@: expected a string, not 5"),
+        ("model.plugin=null", "@: is needed: NAME or DISTRIBUTION:NAME"),
+        ("model=null", "@: is needed"),
+        ("model.task=object_detection", "@: lraspp_mobilenet_v3_large does semantic_segmentation, not object_d"),
+        ("model.task=segmentation", "@: no task 'segmentation'\n  did you mean 'semantic_"),
+        ("model.tasks=[semantic_segmentation]", "@: expected task or tasks"),
+        ("model.init_from={include: [a]}", "@: is needed: a checkpoint, a run or"),
+        ("metrics.coco_map={}", "@: coco_map scores object_detection, which the model does not do\n  metrics for "),
+        ("gates.mioo.min=1", "@: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
+        ("gates.miou.least=1", "@: no such key"),
+        ("checkpoint.best=mioo", "@: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
+        ("data.val=null", "@: is needed, since the recipe evaluates"),
         ("data.train.city.enabled=false", "a.yaml:4: data.train: no source is enabled"),
-        ("data.taxonomy.citty.bus=car", "command line: data.taxonomy.citty.bus=car: no source 'citty' in data\n  did you mean"),
-        ("data.taxonomy.city.bus=cr", "command line: data.taxonomy.city.bus=cr: no class 'cr'\n  did you mean 'car'?"),
-        ("data.train.city.taxonomy.bus=igno", "command line: data.train.city.taxonomy.bus=igno: no class 'igno'\n  did you mean "
-         "'ignore'"),
-        ("data.classes=[car, car]", "command line: data.classes=[car, car]: a class is named twice: car"),
-        ("data.classes=[car, drop]", "command line: data.classes=[car, drop]: ignore and drop are words of the taxonomy"),
+        ("data.taxonomy.citty.bus=car", "@: no source 'citty' in data\n  did you mean"),
+        ("data.taxonomy.city.bus=cr", "@: no class 'cr'\n  did you mean 'car'?"),
+        ("data.train.city.taxonomy.bus=igno", "@: no class 'igno'\n  did you mean 'ignore'"),
+        ("data.classes=[car, car]", "@: a class is named twice: car"),
+        ("data.classes=[car, drop]", "@: ignore and drop are words of the taxonomy"),
         ("data.classes={object_detection: [car]}", "a.yaml: 2 mistakes"),
-        ("transforms=[flip]", "command line: transforms=[flip]: expected a mapping"),
-        ("transforms.flip=0.5", "command line: transforms.flip=0.5: expected a mapping, not 0.5"),
-        ("transforms.resize.size=[1, 2, 3]", "command line: transforms.resize.size=[1, 2, 3]: "),
-        ("transforms.resize.enabled=0", "command line: transforms.resize.enabled=0: expected true or false, not 0"),
-        ("precision=bf61", "command line: precision=bf61: expected 'fp32' or 'bf16', not \"bf61\"\n  did you mean 'bf16'?"),
-        ("about=5", "command line: about=5: expected a mapping, not 5"),
-        ("seed=-1", "command line: seed=-1: expected a number greater than or equal to 0, not -1"),
-        ("extends=[demo]", "command line: extends=[demo]: no such key"),
+        ("transforms=[flip]", "@: expected a mapping"),
+        ("transforms.flip=0.5", "@: expected a mapping, not 0.5"),
+        ("transforms.resize.size=[1, 2, 3]", "@: "),
+        ("transforms.resize.enabled=0", "@: expected true or false, not 0"),
+        ("precision=bf61", "@: expected 'fp32' or 'bf16', not \"bf61\"\n  did you mean 'bf16'?"),
+        ("about=5", "@: expected a mapping, not 5"),
+        ("seed=-1", "@: expected a number greater than or equal to 0, not -1"),
+        ("extends=[demo]", "@: no such key"),
     ],
 )  # fmt: skip
 def test_a_wrong_override_answers_like_a_colleague(refused, override, told):
-    assert refused(BASE, override).startswith(told)
+    assert refused(BASE, override).startswith(told.replace("@", f"command line: {override}"))
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("model.neck.dept=1", "command line: model.neck.dept=1: no such key\n  did you mean 'depth'?\n  keys of model.neck: depth"),
-        ("model.neck.name=1", "command line: model.neck.name=1: expected a string, not 1"),
-        ("model.scale=[1, x]", "command line: model.scale=[1, x]: expected a number, not \"x\""),
-        ("model.scale=x", "command line: model.scale=x: expected a number or a list, not \"x\""),
-        ("model.width=0", "command line: model.width=0: expected a number greater than 0, not 0"),
-        ("model.width_=9", "command line: model.width_=9: no such key\n  did you mean 'width'?"),
+        ("model.neck.dept=1", "@: no such key\n  did you mean 'depth'?\n  keys of model.neck: depth"),
+        ("model.neck.name=1", "@: expected a string, not 1"),
+        ("model.scale=[1, x]", "@: expected a number, not \"x\""),
+        ("model.scale=x", "@: expected a number or a list, not \"x\""),
+        ("model.width=0", "@: expected a number greater than 0, not 0"),
+        ("model.width_=9", "@: no such key\n  did you mean 'width'?"),
         ("model.tasks=null", "a.yaml:6: model: two_heads has several tasks\n  set model.task to one of: object_detection, sem"),
-        ("model.tasks=[object_detection, object_detection]", "command line: model.tasks=[object_detection, object_detection]: a "
-         "task is named twice"),
+        ("model.tasks=[object_detection, object_detection]", "@: a task is named twice"),
         ("model.tasks=[object_detection]", "a.yaml:4: data.classes.semantic_segmentation: the model has no task"),
-        ("data.classes=[car]", "command line: data.classes=[car]: expected classes for each task: semantic_segmentation, object"),
-        ("data.classes.object_detection=null", "command line: data.classes.object_detection=null: is needed"),
-        ("transforms.plain.x=1", "command line: transforms.plain.x=1: no such key\n  keys of transforms.plain: plugin, enabled"),
-        ("transforms.flip={}", "command line: transforms.flip={}: transform 'flip' is offered by drivetrain:flip ("),
-        ("model.plugin=gone", "command line: model.plugin=gone: model 'stranger:gone'"),
+        ("data.classes=[car]", "@: expected classes for each task: semantic_segmentation, object"),
+        ("data.classes.object_detection=null", "@: is needed"),
+        ("transforms.plain.x=1", "@: no such key\n  keys of transforms.plain: plugin, enabled"),
+        ("transforms.flip={}", "@: transform 'flip' is offered by drivetrain:flip ("),
+        ("model.plugin=gone", "@: model 'stranger:gone'"),
     ],
 )  # fmt: skip
 def test_a_strangers_plugins_are_checked_alike(refused, with_stranger, override, told):
-    assert refused(TWO_TASKS, override, manager=with_stranger).startswith(told)
+    expected = told.replace("@", f"command line: {override}")
+    assert refused(TWO_TASKS, override, manager=with_stranger).startswith(expected)
 
 
 def test_a_frozen_recipe_whose_plugin_is_gone_says_so(load, ours, with_stranger):
     frozen = load(TWO_TASKS, manager=with_stranger).resolved()
-    with pytest.raises(RecipeError, match="run/recipe: model.plugin: no model 'stranger:two_heads'"):
+    with pytest.raises(RecipeError, match=r"run/recipe: model\.plugin: no model 'stranger:two_heads'"):
         Recipe.from_resolved(frozen, ours, "run/recipe")
-    assert USER_ERROR == 2
 
 
 # ---------------------------------------------------------------- laws
 
-KEYS = st.sampled_from(["train.steps", "train.clip", "seed", "batch.global", "batch.micro", "optimizer.lr", "transforms",
-                        "transforms.flip.p", "data.classes", "model.task", "metrics.miou.size", "gates.miou.min", "nothing"])  # fmt: skip
+KEYS = st.sampled_from(
+    [
+        "train.steps", "train.clip", "seed", "batch.global", "batch.micro", "optimizer.lr", "transforms", "transforms.flip.p",
+        "data.classes", "model.task", "metrics.miou.size", "gates.miou.min", "nothing",
+    ]
+)  # fmt: skip
 VALUES = st.sampled_from(["1", "0", "-1", "2.5", "no", "null", "[]", "{}", "[1, 2]", "{a: 1}", "1e-4", "8", "'8'", "true"])
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from drivetrain import hash_array, hash_key
 
+_IN_POOL = 8  # attempts to replace a damaged sample from its own pool
+
 
 class _Epoch(NamedTuple):
     shards: np.ndarray  # uint32 [S]: the shards in the epoch's order
@@ -63,10 +65,12 @@ class Order:
         return shards, places
 
     def replacement(self, position: int, attempt: int) -> tuple[int, int]:
-        """Another sample of the pool that ``position`` draws from, chosen by hash(position, attempt)."""
+        """Another sample of the pool that ``position`` draws from, chosen by hash(position, attempt); of the whole set
+        where several attempts were in vain, since a pool may be as small as one sample."""
         with self._lock:
             at = self._locate(position % self.slots, position // self.slots)
-            line = at.low + hash_key(self._key, position, attempt) % (at.high - at.low)
+            low, high = (at.low, at.high) if attempt < _IN_POOL else (0, self.total)
+            line = low + hash_key(self._key, position, attempt) % (high - low)
             shards, places = self._on_shards(at.epoch, np.array([line]))
         return int(shards[0]), int(places[0])
 

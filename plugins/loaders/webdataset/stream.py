@@ -132,16 +132,18 @@ class TrainingStream:
 
     def _make(self, request: Request, outputs: Outputs) -> Outcome:
         """A damaged sample is replaced by another one of its pool; an IO failure or a wrong label is not."""
-        outcome = Outcome()
+        outcome, tried = Outcome(), set[Request]()
         for attempt in range(_ATTEMPTS):
-            try:
-                self._samples.make(request, outputs, outcome)
-                return outcome
-            except Damage as damage:
-                outcome.damage.append(self._samples.record(request, damage))
-                request = Request(request.position, *self._order.replacement(request.position, attempt))
+            if request not in tried:
+                try:
+                    self._samples.make(request, outputs, outcome)
+                    return outcome
+                except Damage as damage:
+                    outcome.damage.append(self._samples.record(request, damage))
+                    tried.add(request)
+            request = Request(request.position, *self._order.replacement(request.position, attempt))
         last = outcome.damage[-1]
-        raise DataError(f"{_ATTEMPTS} samples in a row are damaged, the last one {last['key']!r}: {last['why']}",
+        raise DataError(f"{len(tried)} samples in a row are damaged, the last one {last['key']!r}: {last['why']}",
                         where=last["shard"], remedy=_VERIFY)  # fmt: skip
 
     def _note_damage(self, made: Made) -> None:

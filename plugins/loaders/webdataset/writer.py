@@ -194,15 +194,18 @@ class _Job:
     def shard(self, number: int, refs: Sequence[Any]) -> Rows:
         """The rows of shard ``number``, kept if it is whole, written if not."""
         path = self.out / shard_name(number)
-        rows = self._kept(path, len(refs))
+        rows = self._kept(path, refs)
         return self._written(path, refs) if rows is None else rows
 
-    def _kept(self, path: Path, samples: int) -> Rows | None:
+    def _kept(self, path: Path, refs: Sequence[Any]) -> Rows | None:
+        """None where the shard is missing, damaged, or begins with a frame that the dataset gives otherwise by now."""
         try:
             shard = ShardFile(path)
-            if len(shard.table) != samples or not shard.whole:
+            if len(shard.table) != len(refs) or not shard.whole:
                 return None
-            return [row_of(shard.frame(i), self.dataset.classes, str(path)) for i in range(samples)]
+            if frame_to_parts(shard.frame(0)) != frame_to_parts(self.dataset.load(refs[0])):
+                return None
+            return [row_of(shard.frame(i), self.dataset.classes, str(path)) for i in range(len(refs))]
         except (Damage, FileNotFoundError, DataError):
             return None
 

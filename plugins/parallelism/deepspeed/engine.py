@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,9 @@ def _alone(context: EngineContext) -> dict[str, Any]:
     """One process without a launcher still needs a process group: one that nobody can join."""
     if context.comm.world > 1:
         return {"auto_mpi_discovery": False}
-    store = torch.distributed.HashStore()
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it whoever started the process
     if not torch.distributed.is_initialized():
+        store = torch.distributed.HashStore()
         backend = "nccl" if context.comm.device.type == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     return {"auto_mpi_discovery": False, "rank": 0, "world_size": 1}
