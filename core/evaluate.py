@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 from .batch import Batch
 from .checkpoint import write_json
 from .comm import Comm
-from .contracts import EvaluationStream, Metric, MetricContext, Panel
-from .frame import CameraLabels, Encoded, Frame, boxes_to_json, encode_key
+from .contracts import EvaluationStream, Loader, Metric, MetricContext, Panel
+from .frame import CameraLabels, ClassInfo, Encoded, Frame, boxes_to_json, encode_key
+from .pictures import compare, save_png
 from .prediction import Prediction
 from .progress import Progress
 from .recipe import Recipe
@@ -153,9 +154,18 @@ class PredictionWriter:
         self.comm.barrier()
 
 
-def save_panels(panels: Iterable[Panel], classes: Mapping[str, tuple[str, ...]], folder: Path) -> None:
-    """One PNG a panel: picture, truth and prediction side by side."""
-    from .pictures import compare, save_png
+def drawn_classes(recipe: Recipe, loader: Loader) -> dict[str, list[ClassInfo]]:
+    """The recipe's classes in the colours of the first validation set, where it has classes of their names."""
+    sources = recipe.data_spec_sources("val") or recipe.data_spec_sources("train")
+    theirs = loader.open(sources[0].shards).classes
+    out = {}
+    for task, names in recipe.classes.items():
+        colors = {info.name: info.color for info in theirs.get(task, ())}
+        out[task] = [ClassInfo(name, number, colors.get(name)) for number, name in enumerate(names)]
+    return out
 
+
+def save_panels(panels: Iterable[Panel], classes: Mapping[str, Sequence[ClassInfo]], folder: Path) -> None:
+    """One PNG a panel: picture, truth and prediction side by side."""
     for panel in panels:
         save_png(folder / f"{encode_key(panel.key)}.png", compare(panel, classes))

@@ -12,7 +12,7 @@ import numpy as np
 from .contracts import DataSpec, ShardSet, Source
 from .data import default_loader
 from .errors import DataError
-from .evaluate import panel_of
+from .evaluate import drawn_classes, panel_of
 from .frame import Boxes, Camera, CameraLabels, ClassInfo, Encoded, Frame
 from .pictures import contact_sheet, draw_labels, save_png
 from .recipe import Recipe
@@ -35,7 +35,9 @@ def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path) -> No
 
 def sheet_of_step(recipe: Recipe, step: int, out: Path) -> list[str]:
     """Inputs and targets of all slots of a step (counted from 1) as the model gets them; returns the keys."""
-    stream = build_loader(recipe).training(
+    loader = build_loader(recipe)
+    classes = drawn_classes(recipe, loader)
+    stream = loader.training(
         data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
         rank=0, world=1, threads=1, pin=False,
     )  # fmt: skip
@@ -46,7 +48,7 @@ def sheet_of_step(recipe: Recipe, step: int, out: Path) -> list[str]:
             for i, key in enumerate(batch.keys):
                 height, width = camera.sizes[i].tolist()
                 labels = _labels_of_targets(camera.targets, i, (height, width), recipe)
-                tiles.append(draw_labels(camera.images[i, :height, :width].numpy().copy(), labels, recipe.classes))
+                tiles.append(draw_labels(camera.images[i, :height, :width].numpy().copy(), labels, classes))
                 captions.append(key)
             batch.release()
     finally:

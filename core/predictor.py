@@ -13,7 +13,8 @@ from .checkpoint import Checkpoint, checkpoint_path, newest_checkpoint
 from .comm import Comm
 from .contracts import DataSpec, EvaluationStream, Panel
 from .errors import CheckpointError
-from .evaluate import build_metrics, evaluate
+from .evaluate import build_metrics, drawn_classes, evaluate
+from .frame import ClassInfo
 from .manager import PluginManager
 from .prediction import Prediction
 from .recipe import Recipe
@@ -49,6 +50,10 @@ class Predictor:
             return evaluate(self, stream, metrics, self.comm, out, about, panels)
         finally:
             stream.close()
+
+    def drawn_classes(self) -> dict[str, list[ClassInfo]]:
+        """The recipe's classes, with colours for pictures."""
+        return drawn_classes(self.recipe, build_loader(self.recipe))
 
     def _stream(self, spec: DataSpec) -> EvaluationStream:
         micro = self.recipe.evaluation.batch or self.recipe.batch.micro

@@ -18,7 +18,7 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, unit: str, start: int = 0, shown: bool = True):
         self.what, self.total, self.unit, self.done, self._begin = what, total, unit, start, start
-        self.shown, self._bar, self._task, self._note = shown, None, None, ""
+        self.shown, self._bar, self._task, self._note, self._told = shown, None, None, "", start
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -31,7 +31,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self.shown and kind is None and self.done > self._begin:
+        elif self.shown and kind is None and self.done > self._told:
             self._line()
 
     def advance(self, done: int, note: str = "") -> None:
@@ -51,11 +51,15 @@ class Progress:
     def rate(self) -> float:
         return (self.done - self._begin) / max(time.monotonic() - self._started, 1e-9)
 
+    @property
+    def units(self) -> str:
+        return self.unit + ("es" if self.unit.endswith("ch") else "s")
+
     def _line(self) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._told = time.monotonic(), self.done
         left = "" if not self.total else f", {_clock((self.total - self.done) / max(self.rate, 1e-9))} left"
         of = f"/{self.total}" if self.total else ""
-        _plain(f"{self.what} {self.done}{of} {self.unit}s, {self.rate:.2f}/s{left}  {self._note}".rstrip())
+        _plain(f"{self.what} {self.done}{of} {self.units}, {self.rate:.2f}/s{left}  {self._note}".rstrip())
 
 
 def _plain(text: str) -> None:

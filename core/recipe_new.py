@@ -63,23 +63,23 @@ def _check_able(model: str, task: str, manager: PluginManager) -> None:
 
 
 def _text(info: Mapping[str, Any], folders: Mapping[str, Path], task: str, pattern: Mapping[str, Any]) -> list[str]:
-    samples, name = info["totals"]["samples"], info["dataset"]
+    samples, name = info["samples"], info["dataset"]
     cameras = info["cameras"]
-    camera = next(iter(cameras.values()))
-    size = sensible_size(camera["height"], camera["width"])
+    width, height = next(iter(cameras.values()))[0]
+    size = sensible_size(height, width)
     batch_global = next((n for n in (16, 8, 4, 2) if n <= samples), 1)
     steps = min(50_000, max(200, round(_PASSES * samples / batch_global / 50) * 50))
     classes = [c["name"] for c in info["classes"][task] if not c.get("ignore")]
     transforms = {n: entry | ({"size": size} if "size" in entry else {}) for n, entry in pattern.get("transforms", {}).items()}
     lines = [
-        f"# {task} on {name}: {samples} frames of {camera['width']}x{camera['height']} to train on",
+        f"# {task} on {name}: {samples} frames of {width}x{height} to train on",
         f"about: {flow({'what': f'{task} on {name}'})}",
         "seed: 1",
         "data:",
         *(f"  {split}: {flow({name: {'shards': str(folder)}})}" for split, folder in folders.items()),
         "  # classes of the set; to join some, leave one out and say: taxonomy: {" + flow(name) + ": {THIS: THAT}}",
         f"  classes: {flow(classes)}",
-        *([f"  cameras: {flow(list(cameras))}"] if len(cameras) > 1 else []),
+        *([f"  cameras: {flow(list(cameras)[:1])}  # of {', '.join(cameras)}"] if len(cameras) > 1 else []),
         "# in this order; sizes are [height, width]",
         f"transforms: {flow(transforms)}",
         f"model: {flow(pattern['model'])}",

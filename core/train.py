@@ -18,8 +18,9 @@ from .batch import Batch
 from .checkpoint import Checkpoint, checkpoint_path, commit, retire
 from .comm import Comm
 from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
+from .curves import draw_curves
 from .errors import RecipeError, UserError
-from .evaluate import build_metrics, evaluate, figures, save_panels
+from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
 from .manager import PluginManager
 from .model import Model, ModelContext
 from .progress import Progress
@@ -77,7 +78,7 @@ class Training:
         self.overfit, self.trial = overfit, trial
         self.step = resume.step if resume else 0
         self.best: dict[str, Any] | None = resume.state.get("best") if resume else None
-        self.results: dict[str, Any] = {}
+        self.results: dict[str, Any] = last_evaluation(folder) if resume else {}
         self._evaluated_at = 0
         self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
         self._read: list[str] = []
@@ -144,6 +145,8 @@ class Training:
                 self._tell("run_started")
             with self.progress:
                 yield
+            if self.comm.is_main:
+                draw_curves(self.folder.records(), self.folder.path / "curves.png")
         except BaseException as caught:
             error = caught
             raise
@@ -268,7 +271,7 @@ class Training:
         self._tell("metrics_logged", step=step, metrics=values)
 
     def _tell_evaluation(self, step: int, panels: list[Any]) -> None:
-        save_panels(panels, self.recipe.classes, self.folder.path / "pictures" / f"step-{step:08d}")
+        save_panels(panels, drawn_classes(self.recipe, self.loader), self.folder.path / "pictures" / f"step-{step:08d}")
         append_record(self.folder.metrics, {"kind": "evaluation", "step": step, **self.results})
         shown = figures(self.recipe, self.results)
         self.progress.say(f"step {step}: " + "  ".join(f"{k} {v:.4f}" if v is not None else f"{k} -" for k, v in shown.items()))
@@ -299,6 +302,12 @@ class Training:
         if self.comm.is_main:
             for trouble in self.manager.notify(event, run=self, **arguments):
                 self.progress.say(f"warning: {trouble}")
+
+
+def last_evaluation(folder: RunFolder) -> dict[str, Any]:
+    """The newest evaluation on record, empty if there is none."""
+    found = [record for record in folder.records() if record["kind"] == "evaluation"]
+    return found[-1] if found else {}
 
 
 def check_slots(recipe: Recipe, world: int) -> None:

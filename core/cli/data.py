@@ -29,7 +29,7 @@ def list_sets(folder: Path = typer.Argument(None, help="Where to look; $DRIVETRA
     for path in found:
         info = json.loads((path / "dataset.json").read_text())
         tasks = ", ".join(f"{task} ({len(classes)} classes)" for task, classes in info["classes"].items())
-        print(f"{path}  {info['dataset']} {info['split']}: {info['totals']['samples']} frames, {tasks}")
+        print(f"{path}  {info['dataset']} {info['split']}: {info['samples']} frames, {tasks}")
     if not found:
         print(f"no shard sets below {root}")
 
@@ -82,7 +82,8 @@ def stats(
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    cameras = ", ".join(f"{name} {c['width']}x{c['height']}" for name, c in found["cameras"].items())
+    sizes = {name: " ".join(f"{w}x{h}" for w, h in sizes) for name, sizes in found["cameras"].items()}
+    cameras = ", ".join(f"{name} {size}" for name, size in sizes.items())
     print(f"{shards}: {found['frames']} frames, {found['scenes']} scenes, {found['shards']} shards; {cameras}")
     for task, counts in found["class_counts"].items():
         print(f"\n{task}: {found['labelled_frames'].get(task, 0)} frames labelled")

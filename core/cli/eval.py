@@ -34,7 +34,7 @@ def evaluate(
         name = f"step-{predictor.checkpoint.step:08d}-{split}"
         results, shown = predictor.evaluate(folder.predictions / name, split, panels=panels)
         if comm.is_main:
-            save_panels(shown, predictor.recipe.classes, folder.path / "pictures" / name)
+            save_panels(shown, predictor.drawn_classes(), folder.path / "pictures" / name)
             say(f"{folder.path} after step {predictor.checkpoint.step}, {split}: predictions in {folder.predictions / name}")
             found = figures(predictor.recipe, results)
             print(json.dumps(results) if as_json else "\n".join(f"{k} {v}" for k, v in found.items()))

@@ -36,7 +36,7 @@ def predict(
             spec = spec_of_shards(predictor.recipe, shards)
             _, shown = predictor.evaluate(out / "predictions", "predict", spec, panels, scored=False)
         if comm.is_main:
-            save_panels(shown, predictor.recipe.classes, out / "pictures")
+            save_panels(shown, predictor.drawn_classes(), out / "pictures")
             say(f"predictions in {out / 'predictions'}, pictures in {out / 'pictures'}")
     finally:
         comm.close()

@@ -32,7 +32,8 @@ def train(
     request = Request(recipe, tuple(overrides or ()), run, tuple(allow), dry_run, overfit_batches)
     done = run_training(request, get_manager().controls, say)
     if done.is_main:
-        say(f"done: {done.path}")
+        kept = [name for name in ("metrics.jsonl", "curves.png", "pictures", "checkpoints") if (done.path / name).exists()]
+        say(f"done: {done.path} ({', '.join(kept)})")
         failed = [] if dry_run else failed_gates(done.gates, done.figures)
         for line in failed:
             say(line)

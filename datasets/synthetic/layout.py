@@ -241,7 +241,7 @@ class Layout:
             for s in np.arange(np.floor(self.range[0] / 25) * 25, self.range[1], 25.0):
                 self.post(s, side * (outer + 0.7), 1.0, street.pole(1.0, 0.06, (0.86, 0.86, 0.84)))
             for s in np.arange(self.range[0] + rng.uniform(10, 60), self.range[1], rng.uniform(50, 90)):
-                self.sign(s, side * (outer + 1.4), -side, "limit" if rng.random() < 0.6 else None)
+                self.sign(s, side * (outer + 1.4), -side, "limit" if rng.random() < 0.8 else "warning")
         at = rng.uniform(25, 110)
         if rng.random() < 0.45:
             self._gantry(at)

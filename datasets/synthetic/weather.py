@@ -108,4 +108,4 @@ def headlight(x, y):
     ahead = np.maximum(x - 2.2, 0.05)
     spread = np.exp(-(((y + 0.02 * ahead) / (1.6 + 0.30 * ahead)) ** 2))
     rise = 1 - np.exp(-ahead / 3.0)
-    return spread * rise * 1.15 / (1 + (ahead / 21.0) ** 2)
+    return spread * rise * 1.15 / (1 + (ahead / 27.0) ** 2)

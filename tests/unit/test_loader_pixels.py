@@ -116,8 +116,14 @@ def test_odd_pictures_are_drawn_where_their_matrix_says(size, factor):
     view = View.identity(height, width).scaled(-(-int(height * factor) // 1), int(width * factor))
     picture = Encoded(simplejpeg.encode_jpeg(image, 100, "RGB", "444"), "jpg")
     out, moved = drawn(picture, size, view)
+    mask, ids = ((ys + xs) % 200).astype(np.uint8), np.empty(view.size, np.uint8)
+    draw_mask(mask, place(view, *size, grids(picture)), ids)
     ys, xs = np.mgrid[: view.size[0], : view.size[1]] + 0.5
     inverse = moved.to_original
+    rows, columns = ys * inverse[1, 1] + inverse[1, 2], xs * inverse[0, 0] + inverse[0, 2]
+    centres = [mask[(rows + d).astype(int).clip(0, height - 1), (columns + e).astype(int).clip(0, width - 1)]
+               for d in (-1e-4, 1e-4) for e in (-1e-4, 1e-4)]  # fmt: skip
+    assert (ids == centres).any(0).all()
     error_x = out[..., 0] / 255 - (xs * inverse[0, 0] + inverse[0, 2]) / width
     error_y = out[..., 1] / 255 - (ys * inverse[1, 1] + inverse[1, 2]) / height
     assert np.abs(error_x[:-1, :-1]).max() < 0.4 / view.size[1] + 3 / 255

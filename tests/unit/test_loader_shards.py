@@ -19,7 +19,7 @@ from drivetrain import Boxes, DataError, Encoded, PluginError, encode_key, frame
 from drivetrain.plugins.loaders.webdataset.shards import Table
 
 sys.path.append(str(Path(__file__).parent))
-from loader_toy import Toy, convert, jpg, loader, png
+from loader_toy import BOX_CLASSES, Toy, convert, jpg, loader, png
 
 ODD_KEYS = ["a.b/c.jpg", "straße/夜 #1", "100%.d", "plain", "x" * 150]
 
@@ -49,7 +49,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.append({here!r})
-from loader_toy import Toy, convert
+from loader_toy import BOX_CLASSES, Toy, convert
 if __name__ == "__main__":
     convert(Toy(24, delay=0.1), Path({out!r}), workers={workers})
 """
@@ -103,7 +103,9 @@ def test_a_complete_set_is_left_alone_and_another_one_refused(tmp_path):
     first = convert(Toy(5), tmp_path / "set")
     before = contents(tmp_path / "set")
     assert len(convert(Toy(5), tmp_path / "set")) == len(first) and contents(tmp_path / "set") == before
-    for other in ({"toy": Toy(6)}, {"toy": Toy(5), "split": "val"}, {"toy": Toy(5), "samples_per_shard": 3}):
+    others = [{"toy": Toy(6)}, {"toy": Toy(5), "split": "val"}, {"toy": Toy(5), "samples_per_shard": 3}]
+    others += [{"toy": Toy(5, size=(32, 32))}, {"toy": Toy(5, classes={"object_detection": BOX_CLASSES})}]
+    for other in others:
         with pytest.raises(DataError, match="holds another shard set"):
             convert(out=tmp_path / "set", **other)
     (tmp_path / "notes.txt").write_text("mine")

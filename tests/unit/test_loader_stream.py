@@ -207,6 +207,20 @@ def test_buffers_are_used_again_and_never_waited_for(shards):
     stream.close()
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_an_abandoned_run_gives_its_buffers_back(shards, threads):
+    stream = training(spec(shards), threads=threads, prefetch=6)
+    for _ in range(3):
+        run = stream.batches(0)
+        next(run).release()
+        run.close()
+    deadline = time.monotonic() + 5
+    while stream._pipeline._ring._leased and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert stream._pipeline._ring._leased == 0
+    stream.close()
+
+
 def test_pictures_of_unequal_sizes_are_padded(tmp_path):
     class Vary(Transform):
         def view(self, view, rng):
@@ -396,6 +410,8 @@ def test_evaluation_lists_what_is_missing_and_replaces_nothing(tmp_path):
     assert len(batches[0].frames) == 3
     list(stream)
     assert len(stream.missing) == 5, "of one pass"
+    evened = evaluation(spec(tmp_path / "set"), rank=0, world=2)
+    assert [batch.filler for batch in evened] == [False, True] and evened.missing == ["frame/00002"]
 
 
 # ---------------------------------------------------------------- recipes that cannot be

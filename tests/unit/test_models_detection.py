@@ -19,7 +19,7 @@ from drivetrain.testing import check_model, make_batch
 
 TASK = "object_detection"
 CLASSES = ("car", "person")
-LIGHT = (
+RCNN, RETINANET, FCOS, SSD = LIGHT = (
     "fasterrcnn_mobilenet_v3_large_320_fpn",
     "retinanet_resnet50_fpn",
     "fcos_resnet50_fpn",

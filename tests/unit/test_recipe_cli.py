@@ -135,9 +135,9 @@ def shard_set(folder: Path, samples: int = 240, width: int = 480, height: int = 
     names = [("road", False), ("no", False), ("a, b: c", False), ("void", True)]
     classes = [{"name": n, "id": i, "color": [0, i, 0], "ignore": ignore} for i, (n, ignore) in enumerate(names)]
     info = {
-        "dataset": "my city", "split": folder.name, "totals": {"samples": samples},
+        "dataset": "my city", "split": folder.name, "samples": samples,
         "classes": {"semantic_segmentation": classes, "object_detection": classes[:2]},
-        "cameras": {name: {"width": width, "height": height} for name in cameras},
+        "cameras": {name: [[width, height]] for name in cameras},
     }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "dataset.json").write_text(json.dumps(info))

@@ -78,7 +78,7 @@ def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_na
     refs = list(dataset.index(source, split))
     plan = Plan(dataset_name, split, len(refs), samples_per_shard)
     if (out / DATASET_FILE).exists():
-        return _complete(out, plan)
+        return _complete(out, plan, dataset, refs)
     _begin(out, plan)
     _check_space(dataset, refs, out)
     chunks = [refs[i : i + samples_per_shard] for i in range(0, len(refs), samples_per_shard)]
@@ -94,9 +94,14 @@ def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_na
     return ShardSet(out)
 
 
-def _complete(out: Path, plan: Plan) -> ShardSet:
+def _complete(out: Path, plan: Plan, dataset: Dataset, refs: Sequence[Any]) -> ShardSet:
+    """The set that is there, if it is the one that is asked for, as far as its records and its first frame tell."""
     shards = ShardSet(out)
     difference = plan.difference(shards.info)
+    if not difference and shards.classes != {task: list(infos) for task, infos in dataset.classes.items()}:
+        difference = "its classes differ"
+    if not difference and refs and frame_to_parts(shards.frame(0)) != frame_to_parts(dataset.load(refs[0])):
+        difference = "its first frame differs"
     if difference:
         raise DataError(f"{out} holds another shard set: {difference}", remedy="choose another folder, or delete this one")
     return shards
