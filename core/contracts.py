@@ -253,7 +253,9 @@ class Tracker(Protocol):
 
     def panels(self, step: int, panels: Sequence[Panel]) -> None: ...
 
-    def summary(self, values: Mapping[str, Any]) -> None: ...
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Figures of the whole run, such as its best."""
+        ...
 
     def finish(self, error: BaseException | None) -> None:
         """Ends in bounded time."""

@@ -261,6 +261,8 @@ class Training:
         sign = 1 if self.recipe.metrics[name].found.declaration.direction == "max" else -1
         if value is not None and (self.best is None or sign * value > sign * self.best["value"]):
             self.best = {"metric": name, "value": value, "step": step}
+            for tracker in self.trackers.values():
+                tracker.summary({f"best/{name}": value, "best/step": step})
 
     def _record(self, step: int, values: dict[str, Any]) -> None:
         append_record(self.folder.metrics, {"kind": "training", "step": step, **values})
