@@ -81,8 +81,19 @@ class Batch:
         return Batch(self.keys, self.positions, cameras, self.step, self.slot, self.frames, self.filler, self.on_release)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on ``device``; copies from pinned memory do not block."""
-        return self.map(lambda t: t.to(device, non_blocking=True))
+        """The batch on ``device``, to be released in place of this one. Copies from pinned memory do not block: release
+        waits for them, since the loader writes into that memory again."""
+        moved = self.map(lambda t: t.to(device, non_blocking=True))
+        if moved.positions.is_cuda and (give_back := self.on_release) is not None:
+            copied = torch.cuda.Event()
+            copied.record()
+
+            def release() -> None:
+                copied.synchronize()
+                give_back()
+
+            moved.on_release = release
+        return moved
 
     def keep(self) -> Batch:
         """A copy that is the caller's own."""

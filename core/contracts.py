@@ -93,6 +93,8 @@ class Stream(Protocol):
 
 class TrainingStream(Stream, Protocol):
     order_id: str
+    quarantine_path: Path | None
+    """Where damaged samples are listed, as JSON lines."""
 
     def batches(self, step: int) -> Iterator[Batch]:
         """This rank's micro-batches from the first of global step ``step`` on, without end, in the order (step, slot)."""

@@ -19,7 +19,7 @@ from .checkpoint import Checkpoint, checkpoint_path, commit, retire
 from .comm import Comm
 from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
 from .curves import draw_curves
-from .errors import RecipeError, UserError
+from .errors import DataError, RecipeError, UserError
 from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
 from .manager import PluginManager
 from .model import Model, ModelContext
@@ -100,12 +100,20 @@ class Training:
         self.stream = self.loader.training(
             data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro, **self._reading
         )
+        self.stream.quarantine_path = self.folder.path / "quarantine.jsonl"
         if resume and (differences := self.stream.check(resume.state["loader"])):
             raise UserError("the order of samples is not that of the checkpoint:\n  " + "\n  ".join(differences),
                             remedy="start a new run, from these weights if you like: model.init_from")  # fmt: skip
         if recipe.data.val:
-            self._evaluation_stream().close()  # so that a missing or empty split is told before the first step
+            self._check_evaluation()
         self.batches = self._batches()
+
+    def _check_evaluation(self) -> None:
+        """Raises DataError, before the first step, for a split that is missing or empty."""
+        stream = self._evaluation_stream()
+        stream.close()
+        if not len(stream):
+            raise DataError("there is nothing to evaluate on: the split is empty", where=self.recipe.where("data.val"))
 
     def _evaluation_stream(self) -> Any:
         recipe = self.recipe

@@ -14,11 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .datasets import check_dataset
+    from .metrics import check_metric
     from .models import check_model, make_batch
     from .transforms import check_transform
 
-_HOME_OF = {"check_model": "models", "make_batch": "models", "check_transform": "transforms"}
-__all__ = ["check_model", "check_transform", "make_batch"]
+_HOME_OF = {
+    "check_dataset": "datasets",
+    "check_metric": "metrics",
+    "check_model": "models",
+    "check_transform": "transforms",
+    "make_batch": "models",
+}
+__all__ = ["check_dataset", "check_metric", "check_model", "check_transform", "make_batch"]
 
 
 def __getattr__(name: str):

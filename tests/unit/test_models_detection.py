@@ -151,13 +151,13 @@ def test_mostly_inside_counts_pixels(seed, regions):
 
 
 @pytest.mark.parametrize(
-    "name, size, lr, steps", [(RCNN, (128, 160), 5e-4, 50), (FCOS, (64, 96), 1e-4, 30), (SSD, (128, 160), 1e-3, 60)]
+    "name, size, lr, steps", [(RCNN, (128, 160), 3e-4, 35), (FCOS, (64, 96), 2e-4, 20), (SSD, (128, 160), 1e-3, 50)]
 )
 def test_overfits_one_batch_and_then_names_its_objects_in_original_pixels(name, size, lr, steps):
     model, batch = build(name, score_threshold=0.3), make_batch(TASK, CLASSES, size, seed=4)
     if name == RCNN:
-        model.net.roi_heads.fg_bg_sampler.batch_size_per_image = 64  # proposals a picture: for speed
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0)
+        model.net.roi_heads.fg_bg_sampler.batch_size_per_image = 32  # proposals a picture: for speed
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0, fused=True)
     losses = [step(model, batch, optimizer) for _ in range(steps)]
     assert losses[-1] < 0.5 * losses[0]
     predictions = predict_with_norms_of(batch, model)
@@ -166,7 +166,7 @@ def test_overfits_one_batch_and_then_names_its_objects_in_original_pixels(name, 
         found = prediction.cameras["camera"].boxes
         for xyxy, label in zip(targets["boxes"][i][targets["valid"][i]], targets["classes"][i].tolist()):
             overlaps = [iou(xyxy.numpy() * [3, 2, 3, 2], box) for box in found.xyxy]
-            assert max(overlaps) > 0.4, f"nothing at {xyxy * 3}: {found}"
+            assert max(overlaps) > 0.5, f"nothing at {xyxy * 3}: {found}"
             assert found.names[int(np.argmax(overlaps))] == CLASSES[label]
 
 
@@ -266,6 +266,11 @@ def test_pretrained_detectors_keep_their_body_and_start_a_new_head(tmp_path, mon
 def test_one_small_picture_is_refused_with_a_remedy():
     with pytest.raises(UserError, match=r"batch\.micro to 2"):
         build(SSD).losses(full_batch(size=(64, 96), batch=1))
+
+
+def test_more_layers_than_the_backbone_has_are_refused():
+    with pytest.raises(UserError, match="6 of 5 layers"):
+        build(RETINANET, weights_backbone="IMAGENET1K_V1", trainable_backbone_layers=6)
 
 
 def test_config_refuses_to_freeze_what_is_not_trained():

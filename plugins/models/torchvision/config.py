@@ -16,6 +16,9 @@ class WeightsConfig(PluginConfig):
 
     weights: str | None = Field(None, description="of the whole model; layers of another number of classes start anew")
     weights_backbone: str | None = Field(None, description="of the backbone alone")
+    norm_momentum: float | None = Field(
+        None, gt=0, le=1, description="of batch norms' running statistics; null: torchvision's (0.01 in MobileNets)"
+    )
 
     @model_validator(mode="after")
     def _one_source(self):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ from .counting import (
 from .weights import build_net
 
 TASK = "object_detection"
+_LAYERS = {"resnet50": 5, "mobilenet_v3_large": 6}
+"""Groups of layers of a backbone that torchvision can freeze."""
 
 
 class Detector(Model):
@@ -127,7 +130,7 @@ class Detector(Model):
         xyxy = xyxy.clip(0, (width, height, width, height))
         names = [self.classes[label - self.first_label] for label in found["labels"].tolist()]
         boxes = Boxes(xyxy, names, scores=found["scores"].float().cpu().numpy())
-        return boxes.select((xyxy[:, 2:] > xyxy[:, :2]).all(1))
+        return boxes.select(np.all(xyxy[:, 2:] > xyxy[:, :2], axis=1))
 
 
 class RetinaNetDetector(Detector):
@@ -238,8 +241,12 @@ def _float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
 def _build(kind: type[Detector], name: str, backbone: str, config: DetectionConfig, context: ModelContext) -> Detector:
     classes = context.classes[TASK]
     options = kind.options(config)
-    if config.trainable_backbone_layers is not None:
-        options["trainable_backbone_layers"] = config.trainable_backbone_layers
+    layers, most = config.trainable_backbone_layers, _LAYERS[backbone]
+    if layers is not None and layers > most:
+        raise UserError(f"{layers} of {most} layers of {backbone} cannot be trained", where="model.trainable_backbone_layers",
+                        remedy=f"set 0 to {most}")  # fmt: skip
+    if layers is not None:
+        options["trainable_backbone_layers"] = layers
     net = build_net(name, backbone, (kind.head,), config, len(classes) + kind.first_label, **options)
     return kind(net, classes)
 

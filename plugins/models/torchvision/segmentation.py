@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,9 @@ class Segmenter(Model):
     Losses: ``cross_entropy``, the sum over counted pixels of their class's weight times the cross entropy, with the sum of
     those weights; ``aux`` alike for the auxiliary head, its sum times ``aux_weight``.
     """
+
+    net: Any  # torchvision's models name their parts as they like
+    weight_of_id: Tensor
 
     def __init__(self, net: nn.Module, class_weights: list[float], aux_weight: float = 0.0):
         super().__init__()

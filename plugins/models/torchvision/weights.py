@@ -21,6 +21,21 @@ from .config import WeightsConfig
 def build_net(
     name: str, backbone: str, heads: Sequence[str], config: WeightsConfig, num_classes: int, **options: Any
 ) -> nn.Module:
+    """Torchvision's model ``name`` on ``backbone``, as `_assemble` makes it, with the momentum that the config asks for.
+
+    In a short run from scratch, statistics at a momentum of 0.01 lag behind weights that still move: evaluation is then of
+    a network that never was.
+    """
+    net = _assemble(name, backbone, heads, config, num_classes, **options)
+    for module in net.modules() if config.norm_momentum is not None else ():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = config.norm_momentum
+    return net
+
+
+def _assemble(
+    name: str, backbone: str, heads: Sequence[str], config: WeightsConfig, num_classes: int, **options: Any
+) -> nn.Module:
     """Torchvision's model ``name`` on ``backbone`` for ``num_classes`` (torchvision's count).
 
     With weights of the whole model, the modules named ``heads`` are made for our classes and take over what fits.

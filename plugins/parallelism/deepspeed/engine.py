@@ -38,8 +38,9 @@ class DeepSpeedEngine:
         totals: list[torch.Tensor] = []
         parts: dict[str, list[torch.Tensor]] = {}
         norm = None
-        for batch in micro_batches:
-            losses = self.engine(batch.to(self.device))
+        for leased in micro_batches:
+            batch = leased.to(self.device)
+            losses = self.engine(batch)
             total = total_loss(losses)
             self.engine.backward(total)
             batch.release()

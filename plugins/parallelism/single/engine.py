@@ -40,9 +40,10 @@ class SingleEngine:
         self.model.train()
         self._set_lr()
         totals, parts = [], {}
-        for batch in micro_batches:
+        for leased in micro_batches:
+            batch = leased.to(self.device)
             with self._autocast():
-                losses = self.model(batch.to(self.device))
+                losses = self.model(batch)
             total = total_loss(losses)
             (total / self.context.accumulation).backward()
             batch.release()
