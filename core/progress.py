@@ -22,6 +22,7 @@ class Progress:
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Progress:
+        self._started = self._last_line = time.monotonic()
         if self.shown and sys.stderr.isatty():
             self._bar = _rich_bar()
             self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, note="")

@@ -34,12 +34,15 @@ LAYOUT = 1
 _PACKAGES = ("drivetrain", "torch", "torchvision", "deepspeed", "numpy", "simplejpeg", "opencv-python-headless", "wandb")
 
 
+_held: list[IO[str]] = []
+"""Locks of the runs that this process has begun; a lock goes with its file."""
+
+
 class RunFolder:
     """A run's folder on disk. Opening it reads; `begin` makes or continues it, on rank 0 alone."""
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self._lock: IO[str] | None = None
 
     @property
     def exists(self) -> bool:
@@ -71,8 +74,9 @@ class RunFolder:
         self.info()
         return json.loads((self.path / "recipe.resolved.json").read_text())
 
-    def begin(self, written: str, resolved: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the folder, or continue it. Raises UserError where another process is running it, or it is something else."""
+    def begin(self, written: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the folder, or continue it; it is this process's as long as that lives. Raises UserError where another
+        process is running it, or it is something else."""
         if not self.exists and self.path.exists() and any(self.path.iterdir()):
             raise UserError(f"{self.path} holds files but is no run", remedy="name a new or an empty folder with --run")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -82,18 +86,18 @@ class RunFolder:
             write_json(self.path / "run.json", info)
         (self.path / "recipe.yaml").write_text(written)
         write_json(self.path / "recipe.resolved.json", resolved)
-        append_record(self.path / "provenance.jsonl", provenance)
         return self.info()
 
     def _take_lock(self) -> None:
-        self._lock = (self.path / ".lock").open("w")
+        lock = (self.path / ".lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             remedy = "wait for it, or name another --run"
             raise UserError(f"{self.path}: another process is running this run", remedy=remedy) from None
         except OSError:
             pass  # a file system without locks: nothing to hold
+        _held.append(lock)
 
     def supersede(self, step: int) -> int:
         """Mark the records after ``step`` as superseded, in metrics and samples; returns how many."""

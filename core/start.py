@@ -12,7 +12,7 @@ from typing import Any
 from .errors import PluginError, RecipeError, UserError
 from .manager import Controls, PluginManager, get_manager
 from .recipe import Recipe, compare, load_recipe
-from .run import RunFolder, host_name, provenance
+from .run import RunFolder, append_record, host_name, provenance
 
 ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.taxonomy", "batch", "loader",
                           "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
@@ -59,7 +59,7 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
     plan: Plan | UserError | None = None
     if rank_from_environment() == 0:
         try:
-            plan = _plan(request, controls, world_from_environment(), say)
+            plan = _plan(request, controls, say)
         except UserError as error:
             plan = error
             if world_from_environment() == 1:
@@ -79,7 +79,10 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
         resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint)) if plan.checkpoint else None)
         recipe = Recipe.from_resolved(plan.resolved, manager)
         run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
-        if comm.is_main:
+        hosts = comm.gather(host_name())
+        if hosts is not None:
+            made = provenance(manager.digest(), hosts, comm.world, _data_ids(recipe))
+            append_record(run.folder.path / "provenance.jsonl", made)
             _introduce(run, say)
         train(run)
         reached = figures(recipe, run.results) if run.results else {}
@@ -100,7 +103,7 @@ def failed_gates(gates: Mapping[str, Any], reached: Mapping[str, float | None]) 
     return lines
 
 
-def _plan(request: Request, controls: Controls, world: int, say: Callable[[str], None]) -> Plan:
+def _plan(request: Request, controls: Controls, say: Callable[[str], None]) -> Plan:
     """On rank 0: read the recipe, find or make the run, choose the checkpoint."""
     manager = get_manager(controls)
     recipe = load_recipe(request.recipe, request.overrides, manager)
@@ -110,7 +113,7 @@ def _plan(request: Request, controls: Controls, world: int, say: Callable[[str],
         raise UserError("--dry-run makes a run of its own", remedy="leave --run out, or name a new folder")
     if folder.exists:
         _say_changes(folder.resolved_recipe(), resolved, request.allow, folder, say)
-    folder.begin(recipe.written, resolved, provenance(manager.digest(), [host_name()], world, _data_ids(recipe)))
+    folder.begin(recipe.written, resolved)
     checkpoint = _choose_checkpoint(folder, say)
     return Plan(resolved, str(folder.path), checkpoint, controls, manager.digest())
 

@@ -83,7 +83,7 @@ class Training:
         self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
         self._read: list[str] = []
         self._waited = 0.0
-        self._since = time.monotonic()
+        self._logged, self._since = self.step, time.monotonic()
         self._tracker_ids: dict[str, str] = dict(resume.state.get("trackers", {})) if resume else {}
         comm.together(lambda: self._open_data(resume))
         self.engine = self._build_engine(resume)
@@ -167,6 +167,7 @@ class Training:
 
     def steps(self) -> Iterator[int]:
         """The numbers of the steps to do; the first step of a run is 1."""
+        self._since = time.monotonic()
         while self.step < self._last_step():
             self.step += 1
             yield self.step
@@ -199,7 +200,8 @@ class Training:
         ranks = self.comm.gather(said)
         elapsed, self._waited, self._since = time.monotonic() - self._since, 0.0, time.monotonic()
         if ranks is not None:
-            self._record(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, result)})
+            self._record(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, step - self._logged, result)})
+        self._logged = step
 
     def evaluate(self, step: int) -> None:
         """Metrics, predictions and pictures of the validation split."""
@@ -344,13 +346,12 @@ def _mean_over_slots(ranks: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _rates(run: Training, ranks: list[dict[str, Any]], elapsed: float, result: StepResult) -> dict[str, Any]:
+def _rates(run: Training, ranks: list[dict[str, Any]], elapsed: float, steps: int, result: StepResult) -> dict[str, Any]:
     """``waiting`` is the share of time that the slowest rank waited for data, since that is what a step waits for."""
-    every = run.recipe.train.log_every
     counters = run.stream.counters()
     return {
         "lr": result.lr, "grad_norm": result.grad_norm, "skipped": result.skipped,
-        "seconds": elapsed / every, "samples_per_second": run.recipe.batch.global_ * every / max(elapsed, 1e-9),
+        "seconds": elapsed / steps, "samples_per_second": run.recipe.batch.global_ * steps / max(elapsed, 1e-9),
         "waiting": max(rank["waited"] for rank in ranks) / max(elapsed, 1e-9), "replaced": counters.get("replaced", 0),
     }  # fmt: skip
 
