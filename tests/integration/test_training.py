@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, drivetrain
+from conftest import ROOT, SMALL, drivetrain
 from faults.crash import finish, keys, launch, losses
 
 from drivetrain import open_run
@@ -26,6 +26,12 @@ def reference(shards, tmp_path_factory) -> RunFolder:
     done = drivetrain("train", SMALL, "--run", run, "parallelism={plugin: single}")
     assert done.returncode == 0, done.stderr
     return open_run(run)
+
+
+def test_the_losses_are_the_golden_ones(reference):
+    """A change that should not change numerics must not. Write them anew only with a reason: print(losses(reference))."""
+    golden = {int(step): loss for step, loss in json.loads((ROOT / "tests" / "golden" / "small.json").read_text()).items()}
+    assert {step: losses(reference)[step] for step in golden} == pytest.approx(golden, abs=1e-3)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
