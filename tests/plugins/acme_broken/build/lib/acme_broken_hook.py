@@ -1,0 +1,6 @@
+from drivetrain import hookimpl
+
+
+@hookimpl
+def drivetrain_modles():
+    return []
