@@ -195,7 +195,7 @@ def _camera_to_json(camera: Camera) -> dict[str, Any]:
 
 
 def _camera_from_json(values: dict[str, Any]) -> Camera:
-    matrices = {n: np.asarray(values[n], np.float64) for n in _MATRICES if n in values}
+    matrices: dict[str, Any] = {n: np.asarray(values[n], np.float64) for n in _MATRICES if n in values}
     boxes = boxes_from_json(values["boxes"]) if "boxes" in values else None
     labelled = {task: tuple(names) for task, names in values.get("labelled_classes", {}).items()}
     return Camera(

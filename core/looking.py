@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ class Pictures:
     """A folder of pictures as a dataset without labels, in a recipe's classes."""
 
     def __init__(self, classes: dict[str, tuple[str, ...]]):
-        self.classes = {task: tuple(ClassInfo(n, i) for i, n in enumerate(names)) for task, names in classes.items()}
+        self.classes: Mapping[str, Sequence[ClassInfo]] = {
+            task: tuple(ClassInfo(n, i) for i, n in enumerate(names)) for task, names in classes.items()
+        }
 
     def index(self, root: Path, split: str) -> list[tuple[str, Path]]:
         found = sorted(p for p in Path(root).rglob("*") if p.suffix.lower() in _PICTURES)
@@ -109,5 +112,3 @@ def spec_of_shards(recipe: Recipe, shards: str) -> DataSpec:
                 for task, names in recipe.classes.items()}  # fmt: skip
     spec = data_spec(recipe, "val")
     return dataclasses.replace(spec, sources=(Source("predict", shards, taxonomy),), cameras=None)
-
-

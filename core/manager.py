@@ -25,9 +25,7 @@ from . import declarations, hookspecs
 from .errors import PluginError, UserError, near_matches
 
 OWN = "drivetrain"
-DECLARATIONS: dict[str, type[declarations.Plugin]] = {
-    cls.kind: cls for cls in declarations.Plugin.__subclasses__()
-}
+DECLARATIONS: dict[str, type[declarations.Plugin]] = {cls.kind: cls for cls in declarations.Plugin.__subclasses__()}
 KINDS = tuple(DECLARATIONS)
 ALLOW_VARIABLE = "DRIVETRAIN_PLUGINS"
 
@@ -137,14 +135,13 @@ class PluginManager:
         hits = [f for f in self.found(kind) if f.declaration.name == bare and dist in ("", f.distribution)]
         if len(hits) == 1:
             return hits[0]
-        place = {"where": where}
         if hits:
             both = " and ".join(f"{f.full_name} ({f.version})" for f in hits)
-            raise PluginError(f"{_label(kind)} {name!r} is offered by {both}", remedy="write one of them in full", **place)
+            raise PluginError(f"{_label(kind)} {name!r} is offered by {both}", remedy="write one of them in full", where=where)
         known = [f.declaration.name for f in self.found(kind)]
         raise PluginError(
             f"no {_label(kind)} {name!r}", near=near_matches(bare, known),
-            remedy="\n".join([*self._failures(dist), f"all of them: drivetrain plugins list {kind}"]), **place,
+            remedy="\n".join([*self._failures(dist), f"all of them: drivetrain plugins list {kind}"]), where=where,
         )  # fmt: skip
 
     def default(self, kind: str, where: str | None = None) -> Found:

@@ -18,7 +18,9 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, unit: str, start: int = 0, shown: bool = True):
         self.what, self.total, self.unit, self.done, self._begin = what, total, unit, start, start
-        self.shown, self._bar, self._task, self._note, self._told = shown, None, None, "", start
+        self.shown, self._note, self._told = shown, "", start
+        self._bar: Any = None
+        self._task: Any = None
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Progress:

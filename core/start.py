@@ -185,7 +185,8 @@ def _introduce(run: Any, say: Callable[[str], None]) -> None:
     parameters = sum(getattr(p, "ds_numel", p.numel()) for p in run.engine.model.parameters())
     ranks = f"{_count(comm.world, 'rank')} on {comm.device.type}, {_count(comm.cores, 'thread')} each"
     slots = f"{recipe.batch.slots} micro-batches of {recipe.batch.micro} a step"
-    say(f"run {run.folder.path}: {recipe.plugin('model').found.declaration.name}, {parameters / 1e6:.2f} M parameters; {slots}; {ranks}")
+    model = f"{recipe.plugin('model').found.declaration.name}, {parameters / 1e6:.2f} M parameters"
+    say(f"run {run.folder.path}: {model}; {slots}; {ranks}")
 
 
 def _count(number: int, what: str) -> str:

@@ -33,7 +33,7 @@ class Facade:
         shape = (max(int(height * PX_PER_M), 8), max(int(width * PX_PER_M), 8))
         self.pixels = np.empty((*shape, 3), np.uint8)
         self.pixels[:] = base
-        self.glow = np.zeros((*shape, 3), np.uint8)
+        self.glow: np.ndarray | None = np.zeros((*shape, 3), np.uint8)
 
     def fill(self, x: float, y: float, w: float, h: float, colour, glow=None) -> None:
         """Paints a rectangle given in metres from the top left corner."""
@@ -42,6 +42,7 @@ class Facade:
         where = (slice(max(b, 0), d), slice(max(a, 0), c))
         self.pixels[where] = colour
         if glow is not None:
+            assert self.glow is not None
             self.glow[where] = glow
 
     def weather(self) -> None:
@@ -123,9 +124,7 @@ def _street_level(front: Facade, width, height, count, bay, base, rng) -> None:
         for _ in range(4):
             w, h = rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.9)
             u = x + rng.uniform(0, max(bay - 0.6 - w, 0.05))
-            front.fill(
-                u, y0 + 3.0 - h, w, h, rng.integers(50, 150) + rng.integers(-25, 25, 3), rng.integers(50, 130, 3)
-            )
+            front.fill(u, y0 + 3.0 - h, w, h, rng.integers(50, 150) + rng.integers(-25, 25, 3), rng.integers(50, 130, 3))
 
 
 def office_front(width: float, floors: int, rng: np.random.Generator) -> Facade:
@@ -209,9 +208,7 @@ def town_house(variant: int) -> tuple[tuple[float, float, float], Model]:
     else:
         style = "brick" if rng.random() < 0.4 else "plaster"
         key = int(rng.integers(1 << 40))
-        fronts = [
-            street_front(run, floors, np.random.Generator(np.random.Philox(key=key)), style) for run in (length, width)
-        ]
+        fronts = [street_front(run, floors, np.random.Generator(np.random.Philox(key=key)), style) for run in (length, width)]
     height = fronts[0].pixels.shape[0] / PX_PER_M
     parts = [*_walls(length, width, height, fronts)]
     if not office and rng.random() < 0.6:

@@ -98,9 +98,7 @@ def draw_glows(image: np.ndarray, view: View, look: Look, state, model) -> None:
         if look.wetness > 0.5 and look.time_of_day != "day":
             foot = view.to_pixels(view.to_camera(np.array([[at[0], at[1], 0.0]])))[0]
             drop = foot[1] - spot[1]
-            _add_halo(
-                image, (foot[0], foot[1] + 0.9 * drop), (size * 0.6, drop * 1.3 + size), glow.colour, strength * 0.30
-            )
+            _add_halo(image, (foot[0], foot[1] + 0.9 * drop), (size * 0.6, drop * 1.3 + size), glow.colour, strength * 0.30)
 
 
 def _add_halo(image: np.ndarray, spot, size, colour, strength: float) -> None:
@@ -138,13 +136,12 @@ def _streaks(weather: str, rows: int, cols: int) -> np.ndarray:
         x, y, near = rng.uniform(0, cols * 2), rng.uniform(0, rows * 2), rng.random() ** 3
         if weather == "rain":
             length, slant = (6 + 26 * near) * scale, rng.normal(1.2, 0.8) * scale
-            ends = [(int(x * 16), int(y * 16)), (int((x + slant) * 16), int((y + length) * 16))]
-            cv2.line(layer, *ends, int(18 + 22 * near), 1, cv2.LINE_AA, 4)
+            start, end = (int(x * 16), int(y * 16)), (int((x + slant) * 16), int((y + length) * 16))
+            cv2.line(layer, start, end, int(18 + 22 * near), 1, cv2.LINE_AA, 4)
         else:
             radius = (0.45 + 1.5 * near) * scale
             cv2.circle(layer, (int(x * 16), int(y * 16)), int(radius * 16), int(130 - 60 * near), -1, cv2.LINE_AA, 4)
-    layer = cv2.GaussianBlur(layer, (3, 3), 0.7)
-    return cv2.merge([layer] * 3)
+    return cv2.merge([cv2.GaussianBlur(layer, (3, 3), 0.7)] * 3)
 
 
 def expose(image: np.ndarray, look: Look, key: int, frame: int) -> np.ndarray:

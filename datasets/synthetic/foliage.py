@@ -91,12 +91,10 @@ def _crowned(rng: np.random.Generator, species: str) -> np.ndarray:
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * 0.90
         reach *= 1 - 0.14 * np.sin(3 * angle + lobes) - 0.07 * np.sin(7 * angle + 2 * lobes)
         pear = 1 - 0.22 * np.sin(angle)
-        blobs.append(
-            (96 + half_w * reach * np.cos(angle) * pear, middle + half_h * reach * np.sin(angle), rng.uniform(6, 17))
-        )
-    blobs = np.array(blobs)
-    blobs = blobs[np.argsort(-blobs[:, 1] + rng.normal(0, 24, len(blobs)))]
-    alpha, colour = _leaves(blobs, (rows, cols), _tone("autumn" if species == "autumn" else "broad", rng), rng)
+        blobs.append((96 + half_w * reach * np.cos(angle) * pear, middle + half_h * reach * np.sin(angle), rng.uniform(6, 17)))
+    crown = np.array(blobs)
+    crown = crown[np.argsort(-crown[:, 1] + rng.normal(0, 24, len(crown)))]
+    alpha, colour = _leaves(crown, (rows, cols), _tone("autumn" if species == "autumn" else "broad", rng), rng)
     wood = np.zeros((rows, cols), np.uint8)
     lean = rng.normal(0, 4)
     trunk = np.array([(89, rows), (103, rows), (99 + lean, middle), (93 + lean, middle)])
@@ -129,8 +127,8 @@ def _bare(rng: np.random.Generator, species: str) -> np.ndarray:
 
     def grow(x, y, angle, length, width):
         tip = (x + length * np.cos(angle), y - length * np.sin(angle))
-        ends = [tuple(round(v * 16) for v in p) for p in ((x, y), tip)]
-        cv2.line(wood, *ends, 255 if width > 1 else 170, max(int(width), 1), cv2.LINE_AA, 4)
+        start, end = ((round(a * 16), round(b * 16)) for a, b in ((x, y), tip))
+        cv2.line(wood, start, end, 255 if width > 1 else 170, max(int(width), 1), cv2.LINE_AA, 4)
         if length > 7:
             for turn in rng.normal((-0.5, 0.45), 0.18):
                 grow(*tip, angle + turn, length * rng.uniform(0.64, 0.78), width * 0.66)
@@ -161,9 +159,9 @@ def _clump(rng: np.random.Generator, species: str) -> np.ndarray:
             y = rng.uniform(top, 152)
             half = 34 * np.sqrt(np.clip(1 - ((y - 90) / 92) ** 2, 0.1, 1))
             blobs.append((np.clip(centre + rng.uniform(-half, half), 14, cols - 14), y + 8, rng.uniform(6, 13)))
-    blobs = np.array(blobs)
-    blobs = blobs[np.argsort(-blobs[:, 1] + rng.normal(0, 30, len(blobs)))]
-    alpha, colour = _leaves(blobs, (rows, cols), _tone("broad", rng), rng)
+    crown = np.array(blobs)
+    crown = crown[np.argsort(-crown[:, 1] + rng.normal(0, 30, len(crown)))]
+    alpha, colour = _leaves(crown, (rows, cols), _tone("broad", rng), rng)
     return _cut(alpha, colour)
 
 

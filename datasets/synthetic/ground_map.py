@@ -174,8 +174,8 @@ def _joints(ground: GroundMap, scaled: list[np.ndarray]) -> None:
 def _snow(labels: np.ndarray, scaled: list[np.ndarray], unevenness: np.ndarray) -> None:
     """White land, trodden pavements, slush on the road."""
     base = np.zeros(labels.shape, np.float32)
-    for label, cover in ((TERRAIN, 0.94), (PAVEMENT, 0.62), (ROAD, 0.30)):
-        base[labels == label] = cover
+    for label, share in ((TERRAIN, 0.94), (PAVEMENT, 0.62), (ROAD, 0.30)):
+        base[labels == label] = share
     cover = np.clip(base + 0.14 * unevenness, 0, 1)
     for channel, white in zip(scaled, _SNOW, strict=True):
         channel += cover * (white - channel)

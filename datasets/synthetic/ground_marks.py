@@ -46,8 +46,7 @@ def _line(ground, cover: np.ndarray, line, scene) -> None:
     start, end = ground.s0, ground.s0 + ground.labels.shape[0] / ground.per_metre_s
     d0, d1 = line.d - line.width / 2, line.d + line.width / 2
     stops = sorted(
-        [(j.s - j.half_width - 1, j.s + j.half_width + 1) for j in scene.junctions]
-        + [(z - 2.4, z + 2.4) for z in scene.zebras]
+        [(j.s - j.half_width - 1, j.s + j.half_width + 1) for j in scene.junctions] + [(z - 2.4, z + 2.4) for z in scene.zebras]
     )
     if line.gap == 0:
         at = start
@@ -100,7 +99,8 @@ def _side_street(ground, cover: np.ndarray, junction, profile) -> None:
 
 def _arrow(ground, cover: np.ndarray, s: float, d: float, direction: int) -> None:
     """A straight-on arrow, 4.5 m long."""
-    _quad(ground, cover, *sorted((s, s + 3.0 * direction)), d - 0.1, d + 0.1)
+    s0, s1 = sorted((s, s + 3.0 * direction))
+    _quad(ground, cover, s0, s1, d - 0.1, d + 0.1)
     tip = s + direction * np.array([3.0, 3.0, 4.5])
     cv2.fillConvexPoly(cover, ground.points(tip, d + np.array([-0.45, 0.45, 0.0])), 255, cv2.LINE_AA, 4)
 

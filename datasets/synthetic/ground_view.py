@@ -129,6 +129,7 @@ def _grain() -> np.ndarray:
 
 def _by_night(look, wide: GroundMap, colour, along, across, ahead, left) -> np.ndarray:
     """Ambient light, pools of lamp light and the ego's own beam."""
+    assert wide.lamps is not None
     lamps = cv2.remap(
         wide.lamps,
         (wide.col(across) / 2 - 0.5).astype(np.float32),
@@ -139,8 +140,7 @@ def _by_night(look, wide: GroundMap, colour, along, across, ahead, left) -> np.n
     lamps = lamps.astype(np.float32) * (1 / 255)
     beam = np.where(ahead > 2.2, headlight(ahead, left), 0).astype(np.float32)
     light = [
-        np.float32(look.ambient[k]) + lamps * np.float32(LAMP_RGB[k]) + beam * np.float32(BEAM_RGB[k] * 0.9)
-        for k in range(3)
+        np.float32(look.ambient[k]) + lamps * np.float32(LAMP_RGB[k]) + beam * np.float32(BEAM_RGB[k] * 0.9) for k in range(3)
     ]
     return cv2.multiply(colour, cv2.merge(light), dtype=cv2.CV_8U)
 

@@ -67,9 +67,7 @@ class Layout:
     def tree(self, s: float, d: float, height: float, species: str | None = None, shadow: bool = True) -> None:
         """A tree, a bush or a piece of wood, as wide as its picture asks for."""
         species = species or self.species[self.rng.integers(len(self.species))]
-        levels = foliage.tree(
-            species, int(self.rng.integers(foliage.VARIANTS)), bool(self.rng.random() < 0.5), self.look.snowy
-        )
+        levels = foliage.tree(species, int(self.rng.integers(foliage.VARIANTS)), bool(self.rng.random() < 0.5), self.look.snowy)
         width = height * levels[0].shape[1] / levels[0].shape[0] * self.rng.uniform(0.85, 1.1)
         self.site.add("vegetation", (width, width, height), s, d, model=Model((Sprite(levels, width, height),)))
         if shadow:
@@ -143,9 +141,7 @@ class Layout:
                 (length, width, height), model = pool[rng.integers(len(pool))]
                 middle = s + length / 2
                 if self.open_at(s, s + length):
-                    self._building(
-                        middle, front + side * (width / 2 + rng.choice([0, 0, 0.4])), length, width, height, model
-                    )
+                    self._building(middle, front + side * (width / 2 + rng.choice([0, 0, 0.4])), length, width, height, model)
                     s += length + (0.0 if rng.random() < 0.8 else rng.uniform(2, 5))
                 else:
                     s += 2.0
@@ -212,9 +208,7 @@ class Layout:
             self.site.add("vegetation", (run, 0.7, height), at, d, model=model)
             self.site.casters.append(Caster("block", at, d, height, (run / 2, 0.35)))
         for _ in range(int(rng.integers(0, 4))):
-            self.tree(
-                s + rng.uniform(-3, length + 3), front + side * rng.uniform(1.5, setback), rng.uniform(0.8, 2.0), "bush"
-            )
+            self.tree(s + rng.uniform(-3, length + 3), front + side * rng.uniform(1.5, setback), rng.uniform(0.8, 2.0), "bush")
         if rng.random() < 0.6:
             self.tree(s + length + rng.uniform(1, 4), front + side * rng.uniform(2, setback + 4), rng.uniform(4, 9))
 
@@ -231,13 +225,9 @@ class Layout:
                 if rng.random() < 0.75:
                     far = rng.uniform(14, 60)
                     species = "clump" if rng.random() < 0.45 else None
-                    self.tree(
-                        s + rng.uniform(-6, 6), side * (outer + far), rng.uniform(6, 14), species, shadow=far < 22
-                    )
+                    self.tree(s + rng.uniform(-6, 6), side * (outer + far), rng.uniform(6, 14), species, shadow=far < 22)
                 if rng.random() < 0.5:
-                    self.tree(
-                        s + rng.uniform(-4, 4), side * (outer + rng.uniform(4.5, 14)), rng.uniform(0.9, 2.6), "bush"
-                    )
+                    self.tree(s + rng.uniform(-4, 4), side * (outer + rng.uniform(4.5, 14)), rng.uniform(0.9, 2.6), "bush")
             for s in np.arange(np.floor(self.range[0] / 25) * 25, self.range[1], 25.0):
                 self.post(s, side * (outer + 0.7), 1.0, street.pole(1.0, 0.06, (0.86, 0.86, 0.84)))
             for s in np.arange(self.range[0] + rng.uniform(10, 60), self.range[1], rng.uniform(50, 90)):
@@ -292,9 +282,7 @@ class Layout:
         before, beyond = junction.s - junction.half_width, junction.s + junction.half_width
         if not junction.signals:
             self.sign(before - 3.4, right - 1.4, 1, "ahead")
-            priority = (
-                "stop" if self.rng.random() < 0.5 else "give_way"
-            )  # turned to those who come out of the side street
+            priority = "stop" if self.rng.random() < 0.5 else "give_way"  # turned to those who come out of the side street
             self.sign(beyond + 1.0, right - 4.2, 1, priority, yaw=np.pi / 2)
             self.sign(before - 1.0, left + 4.2, 1, priority, yaw=-np.pi / 2)
             if self.rng.random() < 0.4:  # a one-way street, seen by those who would turn into it

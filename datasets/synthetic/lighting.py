@@ -49,9 +49,7 @@ class Illumination:
         if lamp or beam:
             sight = np.array([x - self.eye[0], y - self.eye[1], 0.0])
             facing = np.maximum(-(normals @ sight) / (np.linalg.norm(sight) + 1e-6), 0.12)
-            light = (
-                light + lamp * LAMP_RGB * (0.55 + 0.45 * np.abs(normals[:, 2:3])) + beam * BEAM_RGB * facing[:, None]
-            )
+            light = light + lamp * LAMP_RGB * (0.55 + 0.45 * np.abs(normals[:, 2:3])) + beam * BEAM_RGB * facing[:, None]
         return light
 
     def all_round(self, x: float, y: float) -> np.ndarray:

@@ -60,6 +60,7 @@ class Panel:
     @cached_property
     def glow_levels(self) -> list[np.ndarray]:
         """The glow and its halves."""
+        assert self.glow is not None
         return shrink(self.glow)
 
 

@@ -1,6 +1,7 @@
 """Draws the shapes of a thing into an image and an id map."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,6 +34,11 @@ def _clip_window(corners: np.ndarray, shape) -> tuple[int, int, int, int]:
     low, high = np.floor(corners.min(axis=0) - 1), np.ceil(corners.max(axis=0) + 1)
     x0, y0 = (int(v) for v in np.maximum(low, 0))
     return x0, y0, int(min(high[0], shape[1])), int(min(high[1], shape[0]))
+
+
+def _scalar(colour: np.ndarray) -> Any:
+    """A colour [3] as OpenCV's arithmetic takes it: four numbers in a tuple, which its stubs leave out."""
+    return (*colour, 0.0)
 
 
 class Painter:
@@ -127,11 +133,11 @@ class Painter:
             self.canvas.polygon(fixed, self._bytes(colour), self.number)
             return
         patch = self._warp(panel, panel.levels, (origin, right, down), (x0, y0, x1, y1), corners)
-        patch = cv2.multiply(patch, (*(light * clear), 0.0))
+        patch = cv2.multiply(patch, _scalar(light * clear))
         if panel.glow is not None and self.light.look.time_of_day != "day":
             glow = self._warp(panel, panel.glow_levels, (origin, right, down), (x0, y0, x1, y1), corners)
             patch = cv2.scaleAdd(glow, clear * (1.0 if self.light.look.night else 0.5), patch)
-        patch = cv2.add(patch, (*(self.light.look.haze * (1 - clear) * 255), 0.0))
+        patch = cv2.add(patch, _scalar(self.light.look.haze * (1 - clear) * 255))
         mask = np.zeros(patch.shape[:2], np.uint8)
         shifted = fixed - (np.array([x0, y0]) << SUBPIXEL_BITS)
         cv2.fillConvexPoly(mask, shifted.astype(np.int32), 255, cv2.LINE_8, SUBPIXEL_BITS)
@@ -180,8 +186,8 @@ class Painter:
         light = self.light.all_round(self.state.x, self.state.y)
         clear = self.light.look.clarity(depth)
         cover = cv2.extractChannel(patch, 3)
-        colour = cv2.multiply(cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB), (*(light * clear), 0.0))
-        colour = cv2.add(colour, (*(self.light.look.haze * (1 - clear) * 255), 0.0))
+        colour = cv2.multiply(cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB), _scalar(light * clear))
+        colour = cv2.add(colour, _scalar(self.light.look.haze * (1 - clear) * 255))
         share = cover.astype(np.float32) * (1 / 255)
         window = self.canvas.image[y0:y1, x0:x1]
         window[:] = cv2.blendLinear(colour, window, share, 1 - share)

@@ -112,9 +112,7 @@ def _in_view(objects: list[ObjectState], view: View, look) -> list[ObjectState]:
 
 def _draw_things(scene: Scene, moment: Moment, view: View, canvas: Canvas, states, amodal, windows) -> list[int]:
     """Draws from back to front; returns how many pixels each boxed thing covered when nothing hid it yet."""
-    lamps = _derived(
-        scene, "lamps", lambda: np.array([scene.road.to_world(s, d)[:2] for s, d in scene.lamps]).reshape(-1, 2)
-    )
+    lamps = _derived(scene, "lamps", lambda: np.array([scene.road.to_world(s, d)[:2] for s, d in scene.lamps]).reshape(-1, 2))
     light = Illumination(scene.look, lamps, np.linalg.inv(moment.ego_to_world), view.position)
     painter = Painter(canvas, view, light)
     covered = []
@@ -148,7 +146,7 @@ def _amodal(states: list[ObjectState], view: View) -> np.ndarray:
 
 def _windows(states, amodal: np.ndarray, camera: Camera) -> list[tuple[slice, slice] | None]:
     """For each boxed thing the rows and columns of the image that may hold its pixels."""
-    out = []
+    out: list[tuple[slice, slice] | None] = []
     for state, box in zip(states, amodal.tolist(), strict=True):
         if not state.thing.boxed or box[0] != box[0]:
             out.append(None)
@@ -175,9 +173,7 @@ def _label(states, covered: list[int], windows, truncation: np.ndarray, ids: np.
         x2, y2 = float(window[1].start + cols[-1] + 1), float(window[0].start + rows[-1] + 1)
         if x2 - x1 >= MIN_BOX_PX and y2 - y1 >= MIN_BOX_PX:
             boxes.append(
-                Box2D(
-                    state.class_name, x1, y1, x2, y2, state.track_id, float(truncation[number - 1]), 1 - visible / count
-                )
+                Box2D(state.class_name, x1, y1, x2, y2, state.track_id, float(truncation[number - 1]), 1 - visible / count)
             )
     return boxes
 

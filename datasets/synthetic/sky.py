@@ -7,6 +7,7 @@ import numpy as np
 
 from . import noise
 from .classes import BUILDING, SKY, TERRAIN, VEGETATION
+from .model import Colour
 from .rng import stream
 from .weather import Look
 
@@ -98,7 +99,8 @@ def _skyline(look: Look, place: str, rng: np.random.Generator) -> tuple[np.ndarr
     rough = _ridge(rng, "leaves", cols, 64)
     trees = np.maximum(np.radians(1.5 + 0.4 * _ridge(rng, "ridge", cols, 8) + 0.22 * rough), np.radians(0.5))
     hills = np.radians(rng.uniform(0.2, 2.6) + 0.9 * _ridge(rng, "hills", cols, 4))
-    layers = [(hills, (0.32, 0.40, 0.30), VEGETATION, 1 - 0.40 * clear)]
+    layers: list[tuple[np.ndarray, Colour | None, int, float]] = []
+    layers.append((hills, (0.32, 0.40, 0.30), VEGETATION, 1 - 0.40 * clear))
     if place != "highway" or rng.random() < 0.3:
         layers.append((_towers(rng, cols, place), (0.44, 0.43, 0.43), BUILDING, 1 - 0.60 * clear))
     layers.append((trees, (0.25, 0.32, 0.18), VEGETATION, 1 - 0.75 * clear))

@@ -41,7 +41,8 @@ def traffic_light(height: float, state: str) -> Model:
         lit = name == state
         angle = np.arange(10) * 2 * np.pi / 10
         disc = np.stack([np.full(10, -0.125), 0.11 * np.cos(angle), z + 0.11 * np.sin(angle)], axis=1)
-        mesh.poly(disc, colour if lit else tuple(0.18 * c for c in colour), True, glow=1.3 if lit else 0)
+        dim = (0.18 * colour[0], 0.18 * colour[1], 0.18 * colour[2])
+        mesh.poly(disc, colour if lit else dim, True, glow=1.3 if lit else 0)
         if lit:
             glows.append(Glow(np.array([-0.14, 0, z]), colour, 0.5, np.array([-1.0, 0, 0])))
     stem = tubes([((0.13, 0, 0), (0.13, 0, height - 0.1), 0.06, 0.05, _DARK)])
@@ -83,9 +84,7 @@ def _face(kind: str, number: int) -> np.ndarray:
         cv2.putText(face, "STOP", (11, 58), cv2.FONT_HERSHEY_SIMPLEX, 0.85, (240, 240, 238), 4, cv2.LINE_AA)
     elif kind in ("warning", "give_way"):
         face[:] = red
-        inner = (
-            np.array([(48, 26), (76, 84), (20, 84)]) if kind == "warning" else np.array([(48, 70), (76, 12), (20, 12)])
-        )
+        inner = np.array([(48, 26), (76, 84), (20, 84)]) if kind == "warning" else np.array([(48, 70), (76, 12), (20, 12)])
         cv2.fillConvexPoly(face, inner, (242, 242, 238), cv2.LINE_AA)
         if kind == "warning":
             face[46:70, 45:51] = black
@@ -133,9 +132,7 @@ def board(width: float, height: float, rng: np.random.Generator, motorway: bool)
             cv2.LINE_AA,
         )
     x = int(cols * 0.88)
-    cv2.arrowedLine(
-        face, (x, int(rows * 0.85)), (x, int(rows * 0.2)), ink, max(rows // 22, 3), cv2.LINE_AA, tipLength=0.3
-    )
+    cv2.arrowedLine(face, (x, int(rows * 0.85)), (x, int(rows * 0.2)), ink, max(rows // 22, 3), cv2.LINE_AA, tipLength=0.3)
     outline = np.array([(0, 0), (width, 0), (width, height), (0, height)])
     return _plate(outline, face, width, height)
 

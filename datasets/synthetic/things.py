@@ -71,6 +71,7 @@ class Thing:
     def shapes(self, time: float) -> Model:
         """Its model; people in motion are posed for the moment."""
         if self.person is None:
+            assert self.model is not None
             return self.model
         if self.kind == "cyclist":
             return self.person.riding(0.0 if np.isnan(self.gait) else self.gait * time)
@@ -112,9 +113,7 @@ class ObjectState:
     def corners(self) -> np.ndarray:
         """float64 [8, 3]: the corners of its 3D box in the world, the lower four first."""
         length, width, height = self.size
-        signs = np.array(
-            [(1, 1, -1), (1, -1, -1), (-1, -1, -1), (-1, 1, -1), (1, 1, 1), (1, -1, 1), (-1, -1, 1), (-1, 1, 1)]
-        )
+        signs = np.array([(1, 1, -1), (1, -1, -1), (-1, -1, -1), (-1, 1, -1), (1, 1, 1), (1, -1, 1), (-1, -1, 1), (-1, 1, 1)])
         local = signs * (length / 2, width / 2, height / 2)
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         return local @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]]) + self.centre
@@ -152,9 +151,7 @@ class Caster:
     def _ellipse(self, low, high, away_s, away_d, share):
         angle = np.arange(10) * 2 * np.pi / 10
         s, d = self.s + self.half[0] * share * np.cos(angle), self.d + self.half[1] * share * np.sin(angle)
-        return np.concatenate([s + low * away_s, s + high * away_s]), np.concatenate(
-            [d + low * away_d, d + high * away_d]
-        )
+        return np.concatenate([s + low * away_s, s + high * away_s]), np.concatenate([d + low * away_d, d + high * away_d])
 
 
 @dataclass
@@ -169,6 +166,7 @@ class Site:
     def add(self, kind: str, size, s: float, d: float, **options) -> Thing:
         """Adds a thing with the next track id; its box stands on the ground unless centre_z is given."""
         options.setdefault("centre_z", size[2] / 2)
-        thing = Thing(len(self.things) + 1, kind, tuple(float(v) for v in size), float(s), float(d), **options)
+        length, width, height = (float(v) for v in size)
+        thing = Thing(len(self.things) + 1, kind, (length, width, height), float(s), float(d), **options)
         self.things.append(thing)
         return thing

@@ -15,9 +15,7 @@ _TRUCKS = {"urban": 0.10, "suburban": 0.07, "highway": 0.26}
 class Traffic:
     """Adds agents to a site; a candidate that would come too close to one already there is left out."""
 
-    def __init__(
-        self, site: Site, key: int, profile, junctions, zebras, look, times: np.ndarray, ego: Thing, density: float
-    ):
+    def __init__(self, site: Site, key: int, profile, junctions, zebras, look, times: np.ndarray, ego: Thing, density: float):
         self.site, self.profile, self.junctions, self.zebras, self.look = site, profile, junctions, zebras, look
         self.rng, self.times, self.ego, self.density = stream(key, "traffic"), times, ego, density
         self.taken: list[tuple[np.ndarray, np.ndarray, float, float]] = []
@@ -90,9 +88,7 @@ class Traffic:
             if self.ego.speed == 0 and any(j.signals for j in self.junctions):
                 speed = 0.0
         stop = self._stop_line(way) if speed == 0 else None
-        right_lane = d == min(c for c, _ in self.profile.lane_centres) or d == max(
-            c for c, _ in self.profile.lane_centres
-        )
+        right_lane = d == min(c for c, _ in self.profile.lane_centres) or d == max(c for c, _ in self.profile.lane_centres)
         s = -40.0 + rng.uniform(0, 20) if stop is None else (stop - 2.8 if way > 0 else stop + 2.8)
         end, step = self.site.travel + 215, -1 if stop is not None and way > 0 else 1
         while -45 < s < end + max(-speed, 0) * self.times[-1]:
@@ -191,9 +187,7 @@ class Traffic:
             )
 
     def _walker(self) -> Person:
-        return Person(
-            self.rng, umbrellas=self.look.weather == "rain", coats=self.look.weather in ("snow", "rain", "overcast")
-        )
+        return Person(self.rng, umbrellas=self.look.weather == "rain", coats=self.look.weather in ("snow", "rain", "overcast"))
 
     def _person(self, s, d, yaw, speed, sideways, standing=False) -> bool:
         person = self._walker()

@@ -172,9 +172,7 @@ class _Body:
                 glow=0.6,
             )
             corner = (back + 0.20, side * 0.945 * w)
-            mesh.poly(
-                [(back, far, t_low), (*corner, t_low), (*corner, t_high), (back, far, t_high)], TAIL, True, glow=0.6
-            )
+            mesh.poly([(back, far, t_low), (*corner, t_low), (*corner, t_high), (back, far, t_high)], TAIL, True, glow=0.6)
         self._flat(mesh, end, 0.37 * w, nose * 0.66, nose * 0.90, DARK, 14)
         self._flat(mesh, end, 0.60 * w, 0.25, 0.42, DARK, 18)
         self._flat(mesh, end + 0.002, 0.27, 0.44, 0.55, PLATE, 20)
@@ -205,9 +203,7 @@ class _Body:
             mesh.poly(frame, self.colour)
             self._glass(mesh, frame, inset)
         for side in (-1, 1):
-            frame = np.array(
-                [(bf, side * wb, zb), (br, side * wb, zb), (rr, side * wr, zr - 0.05), (rf, side * wr, zr - 0.05)]
-            )
+            frame = np.array([(bf, side * wb, zb), (br, side * wb, zb), (rr, side * wr, zr - 0.05), (rf, side * wr, zr - 0.05)])
             mesh.poly(frame, self.colour)
             for a, b in ((0.06, 0.50), (0.53, 0.94)):
                 low, high = (

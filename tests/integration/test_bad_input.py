@@ -98,7 +98,10 @@ def test_a_shard_that_fails_its_checksum(shards, tmp_path):
 def test_a_mask_that_cannot_be(tmp_path, mask, pattern):
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((64, 96, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "a.png"), mask)
-    lines = [{"classes": {"semantic_segmentation": [{"name": "road", "id": 0}]}}, {"key": "a", "image": "a.jpg", "semantic": "a.png"}]
+    lines = [
+        {"classes": {"semantic_segmentation": [{"name": "road", "id": 0}]}},
+        {"key": "a", "image": "a.jpg", "semantic": "a.png"},
+    ]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     done = drivetrain("data", "shard", "manifest", tmp_path, tmp_path / "out", "--split", "train")
     refused(done, pattern, r"a\.png|train\.jsonl:2|'a'")
@@ -118,9 +121,13 @@ def test_a_plugin_file_that_is_not_there(tmp_path):
 
 
 def test_a_gate_that_is_not_reached_has_an_exit_code_of_its_own(shards, tmp_path):
-    done = drivetrain("train", SMALL, "--run", tmp_path / "run", "train.steps=1", "evaluation.at_end=true", "gates={miou: {min: 0.99}}")
+    done = drivetrain(
+        "train", SMALL, "--run", tmp_path / "run", "train.steps=1", "evaluation.at_end=true", "gates={miou: {min: 0.99}}"
+    )
     assert done.returncode == 3 and "gate miou" in done.stderr and "Traceback" not in done.stderr
-    again = drivetrain("train", SMALL, "--run", tmp_path / "run", "train.steps=1", "evaluation.at_end=true", "gates={miou: {min: 0.0}}")
+    again = drivetrain(
+        "train", SMALL, "--run", tmp_path / "run", "train.steps=1", "evaluation.at_end=true", "gates={miou: {min: 0.0}}"
+    )
     assert again.returncode == 0, again.stderr  # nothing is left to do, and the figure on record passes
 
 

@@ -23,7 +23,18 @@ EXAMPLES = re.findall(r'```python\n("""(\w+)\.py""".*?)```', DOCS, re.S)
 def install(package: str, target: Path) -> None:
     """As a user's pip would, into a folder of its own."""
     source = ROOT / "tests" / "plugins" / package
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(target),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -38,7 +49,9 @@ def test_a_strangers_model_trains_through_the_launcher_beside_a_broken_plugin(in
     listed = drivetrain("plugins", "list")
     assert listed.returncode == 0
     assert re.search(r"model +crosswalk +acme-crosswalk 1\.2\.0", listed.stdout)
-    assert re.search(r"failed: acme-broken:no-import 0\.0\.1: ModuleNotFoundError.*a_package_that_is_not_installed", listed.stdout)
+    assert re.search(
+        r"failed: acme-broken:no-import 0\.0\.1: ModuleNotFoundError.*a_package_that_is_not_installed", listed.stdout
+    )
     assert "did you mean 'drivetrain_models'" in listed.stdout
     overrides = ["model={plugin: crosswalk, task: semantic_segmentation, width: 8}", "train.steps=2"]
     run = tmp_path / "run"
@@ -84,7 +97,9 @@ def test_every_example_of_the_documentation_loads(tmp_path, code, name, monkeypa
 
 def test_every_hook_has_an_example():
     shown = {hook for code, _ in EXAMPLES for hook in re.findall(r"def (drivetrain_\w+)", code)}
-    hooks = {f"drivetrain_{kind}s" for kind in KINDS} | set(re.findall(r"drivetrain_\w+", DOCS.rpartition("\n## ")[2].split("\n")[0]))
+    hooks = {f"drivetrain_{kind}s" for kind in KINDS} | set(
+        re.findall(r"drivetrain_\w+", DOCS.rpartition("\n## ")[2].split("\n")[0])
+    )
     assert shown == hooks and hookimpl is not None
 
 

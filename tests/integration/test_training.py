@@ -113,7 +113,9 @@ def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage):
         .replace("[road, lane_marking, pavement, terrain, building, vegetation, pole, traffic_sign, sky, car, truck, pedestrian, cyclist]",
                  "[car, truck, pedestrian, cyclist, traffic_sign]")
     )  # fmt: skip
-    run = trained(tmp_path / "run", 2, "train.steps=3", "evaluation.at_end=true", f"parallelism.zero_stage={stage}", recipe=str(recipe))
+    run = trained(
+        tmp_path / "run", 2, "train.steps=3", "evaluation.at_end=true", f"parallelism.zero_stage={stage}", recipe=str(recipe)
+    )
     [told] = [r for r in run.records() if r["kind"] == "evaluation"]
     assert told["coco_map"]["frames"] == 7 and 0 <= told["coco_map"]["coco_map"] <= 1
     assert set(run.records()[0]["losses"]) >= {"classification", "bbox_regression"}

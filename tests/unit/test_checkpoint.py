@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_any_stretch_is_joined_from_any_cut(tmp_path_factory, cuts, first, secon
     folder = tmp_path_factory.mktemp("c") / "step-00000001"
     values = torch.arange(40.0)
     borders = sorted({0, 40, *cuts})
-    for rank, (lo, hi) in enumerate(zip(borders, borders[1:])):
+    for rank, (lo, hi) in enumerate(pairwise(borders)):
         writer = FragmentWriter(folder, rank)
         writer.add("weight", "w", (5, 8), lo, values[lo:hi])
         writer.close()

@@ -44,9 +44,7 @@ def empty_road(place: str = "urban", index: int = 0):
 def with_cars(scene, *places: tuple[float, float]):
     """The scene with cars at (s, d), track ids 1, 2, ..."""
     size, model = car(4)
-    things = [
-        Thing(i, "car", size, s, d, model=model, centre_z=size[2] / 2) for i, (s, d) in enumerate(places, start=1)
-    ]
+    things = [Thing(i, "car", size, s, d, model=model, centre_z=size[2] / 2) for i, (s, d) in enumerate(places, start=1)]
     return replace(scene, things=things, cache={})
 
 

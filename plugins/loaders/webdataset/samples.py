@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -183,6 +184,7 @@ def _box_targets(camera: Camera, taxonomy: Taxonomy, view: View, what: str) -> d
         empty = np.zeros((0, 4), np.float32)
         return {"boxes": empty, "classes": np.zeros(0, np.int64), "ignore_boxes": empty}
     boxes, ids = taxonomy.map_boxes(camera.boxes, what)
+    assert boxes.ignore is not None
     moved = view.boxes(boxes.xyxy)
     clipped, area = _clip(moved, view.size), _area(moved)
     visible = (clipped[:, 2:] - clipped[:, :2] >= 1).all(1)
@@ -206,7 +208,8 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 def _mapped(camera: Camera, mask: np.ndarray | None, readers: Mapping[str, Reader], what: str) -> Camera:
     """``camera`` with its labels in the recipe's classes; its image is bytes of its own."""
     assert camera.image is not None
-    changes = {"image": Encoded(bytes(camera.image.data), camera.image.format), "semantic": None, "boxes": None}
+    image = Encoded(bytes(camera.image.data), camera.image.format)
+    changes: dict[str, Any] = {"image": image, "semantic": None, "boxes": None}
     if mask is not None:
         semantic = readers[SEGMENTATION].taxonomy.map_mask(mask, what)
         if camera.ignore_regions is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ def frozen_pieces(module: torch.nn.Module, stage: int, rank: int, world: int) ->
         return [p for p in whole_pieces(module) if not p.flat.requires_grad]
     if stage < 3:
         return [p for p in whole_pieces(module, rank, world) if not p.flat.requires_grad]
-    frozen = [(n, p, *_stretch(n, p, rank)) for n, p in module.named_parameters() if not p.requires_grad]
+    parameters: Iterable[tuple[str, Any]] = module.named_parameters()  # with what DeepSpeed has put on them
+    frozen = [(n, p, *_stretch(n, p, rank)) for n, p in parameters if not p.requires_grad]
     return [Piece(n, shape, start, numel, p.ds_tensor) for n, p, shape, start, numel in frozen if numel]
 
 

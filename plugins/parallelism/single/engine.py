@@ -39,7 +39,8 @@ class SingleEngine:
     def step(self, micro_batches: Iterable[Batch]) -> StepResult:
         self.model.train()
         self._set_lr()
-        totals, parts = [], {}
+        totals: list[torch.Tensor] = []
+        parts: dict[str, list[torch.Tensor]] = {}
         for leased in micro_batches:
             batch = leased.to(self.device)
             with self._autocast():

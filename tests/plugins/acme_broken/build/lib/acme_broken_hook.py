@@ -1,6 +1,0 @@
-from drivetrain import hookimpl
-
-
-@hookimpl
-def drivetrain_modles():
-    return []
