@@ -96,12 +96,8 @@ class Training:
         check_slots(recipe, comm.world)
         self.loader = build_loader(recipe)
         threads = recipe.train.threads if recipe.train.threads is not None else comm.cores
-        self._reading: dict[str, Any] = {
-            "rank": comm.rank,
-            "world": comm.world,
-            "threads": threads,
-            "pin": comm.device.type == "cuda",
-        }
+        pin = comm.device.type == "cuda"
+        self._reading: dict[str, Any] = {"rank": comm.rank, "world": comm.world, "threads": threads, "pin": pin}
         self.stream = self.loader.training(
             data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro, **self._reading
         )

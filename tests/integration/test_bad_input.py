@@ -38,7 +38,11 @@ def recipe(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "patterns"),
     [
-        ("lraspp_mobilenet_v3_large", "lrasp_mobilenet_v3_large", [r"mine\.yaml:\d+: model\.plugin: no model", r"did you mean 'lraspp_mob"]),
+        (
+            "lraspp_mobilenet_v3_large",
+            "lrasp_mobilenet_v3_large",
+            [r"mine\.yaml:\d+: model\.plugin: no model", r"did you mean 'lraspp_mob"],
+        ),
         ("steps: 10", "stepss: 10", [r"mine\.yaml:\d+: train\.stepss", "did you mean 'steps'"]),
         ("steps: 10", "steps: many", [r"mine\.yaml:\d+: train\.steps", "integer|whole number|number"]),
         ("micro: 2", "micro: 3", [r"mine\.yaml:\d+: batch\.global", "not a multiple"]),
@@ -134,6 +138,6 @@ def test_a_gate_that_is_not_reached_has_an_exit_code_of_its_own(shards, tmp_path
 def test_weights_that_are_no_weights(shards, tmp_path):
     (tmp_path / "a.pth").write_bytes(b"not a checkpoint")
     refused(drivetrain("weights", "import", tmp_path / "a.pth"), r"a\.pth")
-    init = drivetrain("train", SMALL, "--run", tmp_path / "run", "model.init_from={path: nothing_of_that_name}", "train.steps=1",
-                      "parallelism={plugin: single}", DRIVETRAIN_WEIGHTS=str(tmp_path))  # fmt: skip
+    init = drivetrain("train", SMALL, "--run", tmp_path / "run", "model.init_from={path: nothing_of_that_name}",
+                      "train.steps=1", "parallelism={plugin: single}", DRIVETRAIN_WEIGHTS=str(tmp_path))  # fmt: skip
     refused(init, "nothing_of_that_name", "drivetrain weights import")

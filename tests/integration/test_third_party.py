@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,21 +22,11 @@ EXAMPLES = re.findall(r'```python\n("""(\w+)\.py""".*?)```', DOCS, re.S)
 
 
 def install(package: str, target: Path) -> None:
-    """As a user's pip would, into a folder of its own."""
-    source = ROOT / "tests" / "plugins" / package
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(target),
-        str(source),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    """As a user's pip would, into a folder of its own; built from a copy, since building leaves files behind."""
+    source = target.parent / package
+    shutil.copytree(ROOT / "tests" / "plugins" / package, source)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(target), str(source)], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -109,8 +100,8 @@ def test_the_examples_train_together(shards, tmp_path):
         (tmp_path / f"{name}.py").write_text(code)
         files += ["--plugin", tmp_path / f"{name}.py"]
     run = tmp_path / "run"
-    done = drivetrain("train", SMALL, "--run", run, *files, "train.steps=2", "model={plugin: one_convolution}", "loader={plugin: chatty}",
-                      "parallelism={plugin: timed}", "optimizer={plugin: 'lion:adagrad'}", "lr_schedule={plugin: triangle}",
+    done = drivetrain("train", SMALL, "--run", run, *files, "train.steps=2", "model={plugin: one_convolution}",
+                      "loader={plugin: chatty}", "parallelism={plugin: timed}", "optimizer={plugin: 'lion:adagrad'}", "lr_schedule={plugin: triangle}",
                       "transforms.dim={}", "tracker={printer: {}}", "metrics={first_class_share: {}}", "evaluation.at_end=true")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d\.\d{3} s\n1 2\.\d+", done.stdout) and "opening" in done.stdout and "ended None" in done.stdout

@@ -110,7 +110,8 @@ def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage):
     recipe.write_text(
         Path(SMALL).read_text().replace("semantic_segmentation", "object_detection")
         .replace("lraspp_mobilenet_v3_large", "ssdlite320_mobilenet_v3_large").replace("miou: {}", "coco_map: {}")
-        .replace("[road, lane_marking, pavement, terrain, building, vegetation, pole, traffic_sign, sky, car, truck, pedestrian, cyclist]",
+        .replace("[road, lane_marking, pavement, terrain, building, vegetation, pole, traffic_sign, sky, "
+                 "car, truck, pedestrian, cyclist]",
                  "[car, truck, pedestrian, cyclist, traffic_sign]")
     )  # fmt: skip
     run = trained(
