@@ -63,10 +63,11 @@ if TYPE_CHECKING:
         frame_from_parts,
         frame_to_parts,
     )
+    from .geometry import View, map_boxes
     from .model import Model, ModelContext, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .prediction import Prediction
-    from .sample import CameraSample, Sample, Transform, View, map_boxes
+    from .sample import CameraSample, Sample, Transform
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
     from .taxonomy import DROP, Taxonomy
@@ -82,10 +83,11 @@ _HOMES = {
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame boxes_from_json boxes_to_json decode_key encode_key "
     "frame_from_parts frame_to_parts",
+    "geometry": "View map_boxes",
     "model": "Model ModelContext total_loss",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
-    "sample": "CameraSample Sample Transform View map_boxes",
+    "sample": "CameraSample Sample Transform",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy",
     "tasks": "IGNORE TASKS",

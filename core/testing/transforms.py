@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..sample import CameraSample, Transform, View
+from ..geometry import View
+from ..sample import CameraSample, Transform
 from ..seeding import Rng
 from ..tasks import IGNORE
 

@@ -101,8 +101,9 @@ def test_the_examples_train_together(shards, tmp_path):
         files += ["--plugin", tmp_path / f"{name}.py"]
     run = tmp_path / "run"
     done = drivetrain("train", SMALL, "--run", run, *files, "train.steps=2", "model={plugin: one_convolution}",
-                      "loader={plugin: chatty}", "parallelism={plugin: timed}", "optimizer={plugin: 'lion:adagrad'}", "lr_schedule={plugin: triangle}",
-                      "transforms.dim={}", "tracker={printer: {}}", "metrics={first_class_share: {}}", "evaluation.at_end=true")  # fmt: skip
+                      "loader={plugin: chatty}", "parallelism={plugin: timed}", "optimizer={plugin: 'lion:adagrad'}",
+                      "lr_schedule={plugin: triangle}", "transforms.dim={}", "tracker={printer: {}}",
+                      "metrics={first_class_share: {}}", "evaluation.at_end=true")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d\.\d{3} s\n1 2\.\d+", done.stdout) and "opening" in done.stdout and "ended None" in done.stdout
     diary = (run / "diary.txt").read_text().splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,15 @@ def test_the_wheel_holds_what_the_tree_holds(tmp_path):
             if path.suffix in (".py", ".yaml", ".typed"):
                 there.add("/".join([*name.split("."), *path.relative_to(ROOT / folder).parts]))
     assert held == there
+
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import drivetrain; from drivetrain.manager import PluginManager; print(drivetrain.__file__);"
+        "bad = [e for e in PluginManager().entries if e.status != 'loaded']; assert not bad, bad"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith(str(tmp_path / "site")), done.stderr
 
 
 def test_the_source_root_does_not_shadow_other_packages(tmp_path):

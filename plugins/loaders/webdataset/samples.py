@@ -217,9 +217,9 @@ def _mapped(camera: Camera, mask: np.ndarray | None, readers: Mapping[str, Reade
         changes["semantic"] = semantic
     if DETECTION in readers and camera.boxes is not None:
         changes["boxes"] = readers[DETECTION].taxonomy.map_boxes(camera.boxes, what)[0]
+    # Always said: a source that lacks a class of the recipe was not searched for it.
     looked = {
-        task: tuple(np.array(readers[task].taxonomy.classes)[readers[task].taxonomy.labelled(camera, task)].tolist())
-        for task in camera.labelled_classes
-        if task in readers
+        task: tuple(np.array(reader.taxonomy.classes)[reader.taxonomy.labelled(camera, task)].tolist())
+        for task, reader in readers.items()
     }
     return dataclasses.replace(camera, labelled_classes=looked, **changes)
