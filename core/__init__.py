@@ -27,7 +27,7 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, normalise_images
-    from .checkpoint import Checkpoint, FragmentWriter, Piece, whole_pieces
+    from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers, whole_pieces
     from .comm import Comm
     from .config import PluginConfig
     from .contracts import (
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch normalise_images",
-    "checkpoint": "Checkpoint FragmentWriter Piece whole_pieces",
+    "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
     "comm": "Comm",
     "config": "PluginConfig",
     "contracts": "Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet Source "

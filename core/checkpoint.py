@@ -9,7 +9,6 @@ it is a part of, a checkpoint knows nothing of the engine, the ZeRO stage or the
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import time
@@ -26,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import CheckpointError
+from .files import write_aside, write_json
 
 FORMAT = 1
 _STEP = re.compile(r"step-(\d{8,})")
@@ -78,7 +78,7 @@ class FragmentWriter:
         for piece in pieces:
             self.add("weight", piece.name, piece.shape, piece.start, piece.part_of(piece.flat).float())
             for key, value in optimizer.state.get(piece.flat, {}).items():
-                if torch.is_tensor(value) and value.numel() == piece.flat.numel() and value.dim() > 0:
+                if torch.is_tensor(value) and key != "step" and value.shape == piece.flat.shape:
                     self.add(f"optimizer.{key}", piece.name, piece.shape, piece.start, piece.part_of(value))
                 elif value is not None:
                     self._scalars.setdefault(piece.name, {})[key] = float(value)
@@ -89,7 +89,7 @@ class FragmentWriter:
 
     def close(self) -> None:
         stem = f"rank-{self.rank:05d}"
-        _write_aside(self.folder / f"{stem}.safetensors", lambda path: save_file(self._tensors, path))
+        write_aside(self.folder / f"{stem}.safetensors", lambda path: save_file(self._tensors, path))
         table = {"fragments": self._table, "scalars": self._scalars}
         write_json(self.folder / f"{stem}.json", table)
         write_json(self.folder / f"{stem}.done", {"files": [f"{stem}.safetensors", f"{stem}.json"]})
@@ -139,8 +139,8 @@ class Checkpoint:
                 raise CheckpointError(f"{self.path}: format {self.manifest['format']}, this version reads {FORMAT}")
             self._check_files()
             self.state: dict[str, Any] = json.loads((self.path / "state.json").read_text())
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.path}: manifest is damaged: {error!r}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise CheckpointError(f"{self.path}: its manifest cannot be read: {error!r}") from error
 
     @property
     def step(self) -> int:
@@ -267,20 +267,3 @@ def hash_file(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Atomically: written aside, synced, renamed."""
-    text = json.dumps(value, indent=1, allow_nan=False)
-    _write_aside(path, lambda aside: Path(aside).write_text(text))
-
-
-def _write_aside(path: Path, write: Callable[[str], Any]) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write(str(aside))
-    descriptor = os.open(aside, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(aside, path)

@@ -35,7 +35,7 @@ class Comm:
     def start(timeout_s: float = 1800) -> Comm:
         """Join the job that the environment describes, and set this rank's threads to its share of the cores, or to
         ``DRIVETRAIN_THREADS``: sums of floats depend on it, so runs that are compared need the same."""
-        rank, world = _integer("RANK", 0), _integer("WORLD_SIZE", 1)
+        rank, world = rank_from_environment(), world_from_environment()
         local_rank, local_world = _integer("LOCAL_RANK", 0), _local_world(world)
         if not 0 <= rank < world:
             raise UserError(f"RANK={rank} is outside WORLD_SIZE={world}", remedy="start ranks with deepspeed or torchrun")
@@ -89,7 +89,7 @@ class Comm:
         """Replace floating ``tensors`` by their means over ranks, in place, in one reduction a dtype."""
         if self.world == 1:
             return
-        for dtype in {t.dtype for t in tensors if t.is_floating_point()}:
+        for dtype in dict.fromkeys(t.dtype for t in tensors if t.is_floating_point()):
             same = [t for t in tensors if t.dtype == dtype]
             flat = torch.cat([t.reshape(-1) for t in same])
             dist.all_reduce(flat)
@@ -124,11 +124,29 @@ class Comm:
 
 def world_from_environment() -> int:
     """The number of ranks of this job, without joining it."""
+    _adopt_slurm()
     return _integer("WORLD_SIZE", 1)
 
 
 def rank_from_environment() -> int:
+    _adopt_slurm()
     return _integer("RANK", 0)
+
+
+_SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_RANK": "SLURM_LOCALID",
+          "LOCAL_WORLD_SIZE": "SLURM_STEP_TASKS_PER_NODE"}  # fmt: skip
+
+
+def _adopt_slurm() -> None:
+    """Under ``srun``, put Slurm's words for a rank under the names that every launcher uses. Raises UserError without
+    ``MASTER_ADDR`` and ``MASTER_PORT``, which Slurm does not give."""
+    if "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
+        return
+    if not {"MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
+        raise UserError("srun started several ranks that do not know where to meet",
+                        remedy="before srun: export MASTER_ADDR=$(hostname) MASTER_PORT=29500")  # fmt: skip
+    for name, theirs in _SLURM.items():
+        os.environ[name] = os.environ[theirs].partition("(")[0].partition(",")[0]  # tasks a node: 8(x3)
 
 
 def _integer(name: str, default: int) -> int:

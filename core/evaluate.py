@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 
 from .batch import Batch
-from .checkpoint import write_json
 from .comm import Comm
 from .contracts import EvaluationStream, Loader, Metric, MetricContext, Panel
+from .errors import UserError
+from .files import write_json
 from .frame import CameraLabels, ClassInfo, Encoded, Frame, boxes_to_json, encode_key
 from .pictures import compare, save_png
 from .prediction import Prediction
@@ -83,13 +84,16 @@ def _frames(batch: Batch) -> list[Frame]:
 
 def _merge(metrics: Mapping[str, Metric], comm: Comm) -> dict[str, Any]:
     states = comm.gather({name: metric.state() for name, metric in metrics.items()})
-    results: dict[str, Any] | None = None
-    if states is not None:
+
+    def join() -> dict[str, Any] | None:
+        if states is None:
+            return None
         for state in states[1:]:
             for name, metric in metrics.items():
                 metric.merge(state[name])
-        results = {name: metric.compute() for name, metric in metrics.items()}
-    return comm.broadcast(results)
+        return {name: metric.compute() for name, metric in metrics.items()}
+
+    return comm.broadcast(comm.together(join))
 
 
 def panel_of(prediction: Prediction | None, frame: Frame) -> Panel:
@@ -98,12 +102,20 @@ def panel_of(prediction: Prediction | None, frame: Frame) -> Panel:
     assert camera.image is not None
     image = decode_image(camera.image)
     said = prediction.cameras.get(name) if prediction else None
-    return Panel(frame.key, image, CameraLabels(camera.boxes, camera.semantic), said)
+    mask = decode_mask(camera.semantic) if isinstance(camera.semantic, Encoded) else camera.semantic
+    return Panel(frame.key, image, CameraLabels(camera.boxes, mask), said)
 
 
 def decode_image(image: Encoded) -> np.ndarray:
     """uint8 [H, W, 3] RGB at full size: for looking at, not for training."""
     decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None
+    return decoded
+
+
+def decode_mask(mask: Encoded) -> np.ndarray:
+    """uint8 [H, W] of class ids."""
+    decoded = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert decoded is not None
     return decoded
 
@@ -117,15 +129,24 @@ class PredictionWriter:
         self.aside = folder.with_name(f".{folder.name}.tmp")
 
     def __enter__(self) -> PredictionWriter:
-        if self.comm.is_main:
-            shutil.rmtree(self.aside, ignore_errors=True)
-            self.aside.mkdir(parents=True)
-        self.comm.barrier()
+        self.comm.together(self._prepare)
         self._tar = tarfile.open(self.aside / f"rank-{self.comm.rank:05d}.tar", "w")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._tar.close()
+
+    def _prepare(self) -> None:
+        """On rank 0: an empty folder beside the place. Raises UserError where that holds something else."""
+        if not self.comm.is_main:
+            return
+        if self.folder.exists() and not (self.folder / "predictions.json").is_file():
+            raise UserError(f"{self.folder} is there already and is no prediction set", remedy="name another place")
+        try:
+            shutil.rmtree(self.aside, ignore_errors=True)
+            self.aside.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(f"{self.aside} cannot be written: {error.strerror}") from error
 
     def add(self, prediction: Prediction) -> None:
         stem = encode_key(prediction.key)

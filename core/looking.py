@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -100,6 +101,7 @@ def shards_of_pictures(folder: Path, out: Path, recipe: Recipe) -> str:
     """A folder of pictures as a shard set, so that prediction has one road. Returns its path."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder", remedy="name a folder of pictures, or a shard set")
+    shutil.rmtree(out, ignore_errors=True)
     dataset = Pictures({task: tuple(names) for task, names in recipe.classes.items()})
     default_loader().convert(dataset, folder, out, "predict", dataset_name="pictures", workers=1, samples_per_shard=256)
     return str(out)

@@ -259,7 +259,11 @@ def _explain(error: BaseException) -> str:
 
 
 def _import_file(path: Path) -> Any:
-    if path.stem in sys.modules or importlib.util.find_spec(path.stem) is not None:
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    found = None if loaded is not None else importlib.util.find_spec(path.stem)
+    if loaded is not None or (found is not None and Path(found.origin or "").resolve() != path):
         raise ImportError(f"a module {path.stem!r} is installed already; give the file another name")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None

@@ -32,7 +32,9 @@ class Predictor:
                  say: Callable[[str], None] = print):  # fmt: skip
         self.folder, self.comm = folder, comm
         self.recipe = Recipe.from_resolved(folder.resolved_recipe(), manager)
-        self.checkpoint = find_checkpoint(folder, which, say)
+        # Rank 0 chooses: the run may be training, and its newest checkpoint another one a moment later.
+        chosen = comm.together(lambda: find_checkpoint(folder, which, say).path if comm.is_main else None)
+        self.checkpoint = Checkpoint(comm.broadcast(chosen))
         self.model = build_model(self.recipe, say, self.checkpoint).to(comm.device).eval()
 
     def __call__(self, batch: Batch) -> list[Prediction]:

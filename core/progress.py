@@ -48,7 +48,10 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
         if self.shown:
-            (self._bar.console.print if self._bar is not None else _plain)(text)
+            if self._bar is not None:
+                self._bar.console.print(text, markup=False, highlight=False)
+            else:
+                _plain(text)
 
     @property
     def rate(self) -> float:

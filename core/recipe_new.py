@@ -48,12 +48,19 @@ def _pattern(task: str, manager: PluginManager) -> dict[str, Any]:
     for name in shipped_recipes():
         plain: dict[str, Any] = read_recipe(name, (), lambda key: None).root.plain
         if plain["model"].get("task") == task:
-            return plain
+            return _without_its_data(plain)
     models = [f.full_name for f in manager.found("model") if task in f.declaration.tasks]
     if not models:
         raise UserError(f"no model does {task!r}", remedy="all of them: drivetrain plugins list model")
     metrics: dict[str, Any] = {f.declaration.name: {} for f in manager.found("metric") if f.declaration.task == task}
     return {"model": {"plugin": models[0], "task": task}, "metrics": metrics}
+
+
+def _without_its_data(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without the settings that speak of its own classes and picture size."""
+    model = {key: value for key, value in recipe["model"].items() if not isinstance(value, (dict, list))}
+    metrics = {name: {k: v for k, v in entry.items() if k != "size"} for name, entry in recipe.get("metrics", {}).items()}
+    return recipe | {"model": model, "metrics": metrics}
 
 
 def _check_able(model: str, task: str, manager: PluginManager) -> None:

@@ -92,7 +92,7 @@ class EvaluationSection(Section):
 
 
 class CheckpointSection(Section):
-    every: Count | None = Field(None, description="steps from one checkpoint to the next; null: at the end alone")
+    every: Count | None = Field(500, description="steps from one checkpoint to the next; null: at the end alone")
     at_end: bool = Field(True, description="save after the last step")
     keep: Count = Field(3, description="how many of the newest are kept")
     best: str | None = Field(None, description="the metric whose best checkpoint is kept too")

@@ -27,8 +27,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from .checkpoint import write_json
 from .errors import UserError
+from .files import write_json, write_text
 
 LAYOUT = 1
 _PACKAGES = ("drivetrain", "torch", "torchvision", "deepspeed", "numpy", "simplejpeg", "opencv-python-headless", "wandb")
@@ -70,23 +70,36 @@ class RunFolder:
             raise UserError(f"{self.path}: run layout {info['layout']}, this version reads {LAYOUT}")
         return info
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a recipe was put down: a start that was refused leaves none."""
+        return (self.path / "recipe.resolved.json").is_file()
+
     def resolved_recipe(self) -> dict[str, Any]:
         self.info()
+        if not self.is_frozen:
+            raise UserError(f"{self.path} never began to train", remedy="start it: drivetrain train RECIPE --run DIR")
         return json.loads((self.path / "recipe.resolved.json").read_text())
 
-    def begin(self, written: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    def begin(self) -> dict[str, Any]:
         """Make the folder, or continue it; it is this process's as long as that lives. Raises UserError where another
-        process is running it, or it is something else."""
-        if not self.exists and self.path.exists() and any(self.path.iterdir()):
-            raise UserError(f"{self.path} holds files but is no run", remedy="name a new or an empty folder with --run")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
-        if not self.exists:
-            info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": self.path.name, "began": _now()}
-            write_json(self.path / "run.json", info)
-        (self.path / "recipe.yaml").write_text(written)
-        write_json(self.path / "recipe.resolved.json", resolved)
+        process is running it, where it is something else, and where it cannot be written."""
+        try:
+            if not self.exists and self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
+                raise UserError(f"{self.path} holds files but is no run", remedy="name a new or an empty folder with --run")
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            if not self.exists:
+                info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": self.path.name, "began": _now()}
+                write_json(self.path / "run.json", info)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be a run's folder: {error.strerror}", remedy="name another --run") from error
         return self.info()
+
+    def freeze(self, written: str, resolved: Mapping[str, Any]) -> None:
+        """Put down the recipe that the run follows from here on, once everything that it asks for is known to be there."""
+        write_text(self.path / "recipe.yaml", written)
+        write_json(self.path / "recipe.resolved.json", resolved)
 
     def _take_lock(self) -> None:
         lock = (self.path / ".lock").open("w")
@@ -132,9 +145,7 @@ def _supersede(path: Path, step: int) -> int:
     marked = [r for r in records if r["step"] > step and not r.get("superseded")]
     for record in marked:
         record["superseded"] = True
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text("".join(json.dumps(r) + "\n" for r in records))
-    os.replace(aside, path)  # also where nothing is marked: a torn last line goes
+    write_text(path, "".join(json.dumps(r) + "\n" for r in records))  # also where nothing is marked: a torn last line goes
     return len(marked)
 
 

@@ -35,6 +35,7 @@ class Request:
 class Plan:
     """What rank 0 made of it, for every rank. No secrets: of the environment only what the recipe itself names."""
 
+    written: str
     resolved: dict[str, Any]
     run: str
     checkpoint: str | None
@@ -81,6 +82,7 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
         run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
         hosts = comm.gather(host_name())
         if hosts is not None:
+            run.folder.freeze(plan.written, plan.resolved)
             made = provenance(manager.digest(), hosts, comm.world, _data_ids(recipe))
             append_record(run.folder.path / "provenance.jsonl", made)
             _introduce(run, say)
@@ -96,8 +98,8 @@ def failed_gates(gates: Mapping[str, Any], reached: Mapping[str, float | None]) 
     lines = []
     for name, gate in gates.items():
         value = reached.get(name)
-        too_low = value is None or (gate.min is not None and value < gate.min)
-        too_high = value is not None and gate.max is not None and value > gate.max
+        too_low = value is None or (gate.min is not None and not value >= gate.min)
+        too_high = value is not None and gate.max is not None and not value <= gate.max
         if too_low or too_high:
             lines.append(f"gate {name}: {value} is not within [{gate.min}, {gate.max}]")
     return lines
@@ -111,11 +113,11 @@ def _plan(request: Request, controls: Controls, say: Callable[[str], None]) -> P
     folder = _run_folder(request, recipe)
     if request.dry_run and folder.exists:
         raise UserError("--dry-run makes a run of its own", remedy="leave --run out, or name a new folder")
-    if folder.exists:
+    if folder.exists and folder.is_frozen:
         _say_changes(folder.resolved_recipe(), resolved, request.allow, folder, say)
-    folder.begin(recipe.written, resolved)
+    folder.begin()
     checkpoint = _choose_checkpoint(folder, say)
-    return Plan(resolved, str(folder.path), checkpoint, controls, manager.digest())
+    return Plan(recipe.written, resolved, str(folder.path), checkpoint, controls, manager.digest())
 
 
 def _choose_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> str | None:

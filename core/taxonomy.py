@@ -47,7 +47,7 @@ class Taxonomy:
         to_id = {info.name: _target(source, task, info, classes, mapping, where) for info in infos}
         lut = np.full(256, _FORBIDDEN, np.uint8)
         lut[IGNORE] = IGNORE
-        for info in infos:
+        for info in (i for i in infos if i.id < 256):  # others cannot occur in a mask: detection has ids as it likes
             lut[info.id] = IGNORE if to_id[info.name] == DROP else to_id[info.name]
         return Taxonomy(tuple(classes), to_id, lut)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -227,6 +228,9 @@ class Training:
         """A checkpoint of this step; the newest few and the best stay."""
         self.engine.average_buffers()
         path = checkpoint_path(self.folder.checkpoints, step)
+        if self.comm.is_main:  # what a killed save of this step left would be taken for this one's files
+            shutil.rmtree(path, ignore_errors=True)
+        self.comm.barrier()
         self.engine.save(path)
         self._note_best(step)
         if self.comm.is_main:
@@ -240,6 +244,8 @@ class Training:
         """Whether ``evaluation`` or ``checkpoint`` comes after this step."""
         if what == "evaluation" and not self.recipe.data.val:
             return False
+        if self.trial:
+            return True
         section = getattr(self.recipe, what)
         return bool(section.every and step % section.every == 0) or (section.at_end and step == self._last_step())
 
@@ -294,8 +300,8 @@ class Training:
         self._tell("evaluation_finished", step=step, results=self.results)
 
     def _keep_newest_predictions(self, newest: Path) -> None:
-        for old in self.folder.predictions.glob("step-*"):
-            if old != newest:
+        for old in self.folder.predictions.iterdir():
+            if old != newest and re.fullmatch(r"step-\d+", old.name):  # what `eval` wrote is named by its split too
                 shutil.rmtree(old, ignore_errors=True)
 
     def _start_trackers(self) -> None:

@@ -48,14 +48,19 @@ def build_app(manager: PluginManager, arguments: list[str]) -> typer.Typer:
     for name, command in _COMMANDS.items():
         app.command(name)(command)
     for found in manager.found("command"):
-        _add_plugin_command(app, found, arguments)
+        try:
+            _add_plugin_command(app, found, arguments)
+        except UserError as error:
+            print(f"warning: {error}", file=sys.stderr)
     return app
 
 
 def _add_plugin_command(app: typer.Typer, found: Found, arguments: list[str]) -> None:
     *group, name = found.declaration.name.split()
-    if group and group[0] not in _GROUPS:
-        raise UserError(f"command {found.full_name!r}: there is no group {group[0]!r}, only {', '.join(_GROUPS)}")
+    if len(group) > 1 or (group and group[0] not in _GROUPS):
+        raise UserError(f"command {found.full_name!r}: there is no group {' '.join(group)!r}, only {', '.join(_GROUPS)}")
+    if not group and name in (_COMMANDS | _GROUPS):
+        raise UserError(f"command {found.full_name!r}: {name!r} is drivetrain's own")
     wanted = arguments[: len(group) + 1] == [*group, name]
     function = found.load_factory() if wanted else _placeholder
     (_GROUPS[group[0]] if group else app).command(name, help=found.declaration.about)(function)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from ..manager import get_manager
 from .train import say
+
+
+def _shards(data: Path, scratch: Path, recipe: Any) -> str:
+    """The shard set that ``data`` is, or one made of the pictures in it."""
+    from ..looking import shards_of_pictures
+
+    return str(data) if (data / "dataset.json").is_file() else shards_of_pictures(data, scratch, recipe)
 
 
 def predict(
@@ -21,20 +29,21 @@ def predict(
     """Predict, and draw what was predicted. Nothing is scored: see eval."""
     from ..comm import Comm
     from ..evaluate import save_panels
-    from ..looking import shards_of_pictures, spec_of_shards
+    from ..looking import spec_of_shards
     from ..predictor import Predictor
     from ..run import RunFolder
 
     comm = Comm.start()
     try:
         predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
-        with tempfile.TemporaryDirectory() as scratch:
-            shards = str(data)
-            if not (data / "dataset.json").is_file():
-                here = shards_of_pictures(data, Path(scratch) / "shards", predictor.recipe) if comm.is_main else None
-                shards = comm.broadcast(here)
+        scratch = out / ".pictures-as-shards"  # beside the output, which every host sees
+        try:
+            shards = comm.broadcast(comm.together(lambda: _shards(data, scratch, predictor.recipe) if comm.is_main else None))
             spec = spec_of_shards(predictor.recipe, shards)
             _, shown = predictor.evaluate(out / "predictions", "predict", spec, panels, scored=False)
+        finally:
+            if comm.is_main:
+                shutil.rmtree(scratch, ignore_errors=True)
         if comm.is_main:
             save_panels(shown, predictor.drawn_classes(), out / "pictures")
             say(f"predictions in {out / 'predictions'}, pictures in {out / 'pictures'}")

@@ -21,7 +21,7 @@ from pathlib import Path
 from drivetrain import open_run
 from drivetrain.run import RunFolder, read_records
 
-STEPS, CHECKPOINT_EVERY, KILL_AFTER = 8, 3, 5
+STEPS, CHECKPOINT_EVERY, KILL_AFTER = 8, 4, 5
 SETTINGS = [f"train.steps={STEPS}", f"checkpoint.every={CHECKPOINT_EVERY}", "train.record_samples=true", "train.log_every=1",
             "evaluation.every=null", "evaluation.at_end=false", "tracker=null", "gates=null"]  # fmt: skip
 
@@ -65,14 +65,17 @@ def run_and_kill(recipe: str, run: Path, overrides: list[str], rank: int, after_
     """Start a run and kill -9 a rank once a step is recorded. Returns the launcher's exit code."""
     process = launch(recipe, run, overrides)
     end = time.monotonic() + timeout_s
-    while max((r["step"] for r in read_records(run / "metrics.jsonl")), default=0) < after_step:
-        if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"the run ended before step {after_step}: see {run.parent / run.name}.log")
-        time.sleep(0.02)
-    pid = rank_pid(process, rank)
-    assert pid is not None, "no process of that rank"
-    os.kill(pid, signal.SIGKILL)
-    return finish(process)
+    try:
+        while max((r["step"] for r in read_records(run / "metrics.jsonl")), default=0) < after_step:
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the run ended before step {after_step}: see {run.parent / run.name}.log")
+            time.sleep(0.02)
+        pid = rank_pid(process, rank)
+        assert pid is not None, "no process of that rank"
+        os.kill(pid, signal.SIGKILL)
+        return process.wait(timeout_s)
+    finally:
+        finish(process, 5)
 
 
 def losses(run: RunFolder) -> dict[int, float]:

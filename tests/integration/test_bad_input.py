@@ -47,9 +47,9 @@ def recipe(tmp_path):
         ("steps: 10", "steps: many", [r"mine\.yaml:\d+: train\.steps", "integer|whole number|number"]),
         ("micro: 2", "micro: 3", [r"mine\.yaml:\d+: batch\.global", "not a multiple"]),
         ("task: semantic_segmentation", "task: object_detection", [r"mine\.yaml:\d+: model\.task", "object_detection"]),
-        ("road, lane_marking", "road, road", ["distinct"]),
+        ("road, lane_marking", "road, road", [r"data\.classes", "named twice: road"]),
         ("miou: {}", "coco_map: {}", [r"mine\.yaml:\d+: metrics\.coco_map", "object_detection"]),
-        ("size: [64, 96]", "size: [64]", [r"mine\.yaml:\d+: transforms\.resize\.size"]),
+        ("size: [96, 144]", "size: [96]", [r"mine\.yaml:\d+: transforms\.resize\.size"]),
         ("flip: {p: 0.5}", "flop: {p: 0.5}", [r"mine\.yaml:\d+: transforms\.flop", "did you mean 'flip'"]),
     ],
 )  # fmt: skip

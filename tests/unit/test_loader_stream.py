@@ -470,7 +470,9 @@ def test_what_is_not_labelled_is_marked_so(tmp_path):
     assert camera.targets["object_detection"]["valid"].tolist() == [[False], [False], [True], [True]]
     assert (camera.targets["semantic_segmentation"]["mask"][[0, 3]] == IGNORE).all()
     assert batch.frames[0].cameras["cam_front"].boxes is None and batch.frames[0].cameras["cam_front"].semantic is None
-    assert batch.frames[2].cameras["cam_front"].labelled_classes == {"object_detection": ("car",)}
+    assert batch.frames[2].cameras["cam_front"].labelled_classes == {
+        "object_detection": ("car",), "semantic_segmentation": ("road", "car"),
+    }  # fmt: skip
 
 
 def test_counters_count(shards):

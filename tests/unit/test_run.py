@@ -13,7 +13,8 @@ from drivetrain.run import RunFolder, append_record, read_records
 
 def begun(path) -> RunFolder:
     folder = RunFolder(path)
-    folder.begin("seed: 1\n", {"seed": 1})
+    folder.begin()
+    folder.freeze("seed: 1\n", {"seed": 1})
     return folder
 
 
@@ -41,7 +42,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 def test_two_processes_cannot_run_one_run(tmp_path):
     folder = RunFolder(begun(tmp_path / "run").path)  # the lock is the process's, not an object's
-    code = "import sys; from drivetrain.run import RunFolder; RunFolder(sys.argv[1]).begin('', {})"
+    code = "import sys; from drivetrain.run import RunFolder; RunFolder(sys.argv[1]).begin()"
     done = subprocess.run([sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True)
     assert done.returncode != 0 and "another process is running this run" in done.stderr
 

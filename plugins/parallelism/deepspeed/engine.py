@@ -9,7 +9,17 @@ from typing import Any
 
 import torch
 
-from drivetrain import Batch, Checkpoint, EngineContext, FragmentWriter, Piece, Prediction, StepResult, total_loss
+from drivetrain import (
+    Batch,
+    Checkpoint,
+    EngineContext,
+    FragmentWriter,
+    Piece,
+    Prediction,
+    StepResult,
+    persistent_buffers,
+    total_loss,
+)
 
 from .config import DeepSpeedConfig
 from .pieces import frozen_pieces, prepare_state, trained_pieces
@@ -61,7 +71,7 @@ class DeepSpeedEngine:
             return self.engine(batch.to(self.device))
 
     def average_buffers(self) -> None:
-        self.context.comm.average_(list(self.model.buffers()))
+        self.context.comm.average_(list(persistent_buffers(self.model).values()))
 
     def save(self, folder: Path) -> None:
         rank = self.context.comm.rank
