@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	@test -f shards/demo/val/dataset.json || $(BIN)/drivetrain data synth shards/demo --train 240 --val 48
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/deepspeed --num_accelerators $(RANKS) --no_local_rank --module drivetrain train recipes/demo.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/deepspeed --quiet --num_accelerators $(RANKS) --no_local_rank --module drivetrain train recipes/demo.yaml
 
 demo-crash: $(READY)
 	@test -f shards/demo/val/dataset.json || $(BIN)/drivetrain data synth shards/demo --train 240 --val 48

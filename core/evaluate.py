@@ -49,7 +49,7 @@ def evaluate(
     """
     chosen: list[Panel] = []
     batches = len(stream) if limit is None else min(limit, len(stream))
-    every = max(1, batches // panels) if panels else 0
+    every, of_each = (max(1, batches // panels), -(-panels // max(1, batches))) if panels else (0, 0)
     with PredictionWriter(out, comm) as writer, Progress("evaluating", batches, "batch", shown=comm.is_main) as progress:
         for number, batch in enumerate(stream):
             if number >= batches:
@@ -57,8 +57,9 @@ def evaluate(
             predictions = predict(batch)
             if not batch.filler:
                 _take(predictions, batch, metrics, writer)
-                if every and number % every == 0 and len(chosen) < panels and comm.is_main:
-                    chosen.append(panel_of(predictions[0], _frames(batch)[0]))
+                if every and number % every == 0 and comm.is_main:
+                    shown = list(zip(predictions, _frames(batch)))[: min(of_each, panels - len(chosen))]
+                    chosen += [panel_of(*pair) for pair in shown]
             batch.release()
             progress.advance(number + 1)
         results = _merge(metrics, comm)

@@ -84,8 +84,9 @@ def _draw_box(image: np.ndarray, xyxy: np.ndarray, text: str, color: Sequence[in
 
 
 def compare(panel: Panel, classes: Classes) -> np.ndarray:
-    """Picture, truth and prediction side by side under their names, above a legend of the classes."""
-    parts = {panel.key: CameraLabels(), "truth": panel.truth, "prediction": panel.prediction}
+    """Picture, truth if it is labelled, and prediction side by side under their names, above a legend of the classes."""
+    is_labelled = panel.truth.boxes is not None or panel.truth.semantic is not None
+    parts = {panel.key: CameraLabels(), "truth": panel.truth if is_labelled else None, "prediction": panel.prediction}
     scale = max(1, -(-_SHORTEST // panel.image.shape[1]))
     image = _enlarged(panel.image, scale)
     shown = {name: _enlarged_labels(labels, scale) for name, labels in parts.items() if labels is not None}
