@@ -126,6 +126,27 @@ def test_a_plugin_file(tmp_path):
         PluginManager(Controls.of(files=[str(tmp_path / "none.py")]))
 
 
+def test_a_plugin_file_in_the_working_directory_and_a_second_manager(tmp_path, monkeypatch):
+    (tmp_path / "acme_here.py").write_text(GOOD.format(name="counter", module="acme_here"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")  # as in `python -m drivetrain`
+    for controls in (Controls.of(files=["acme_here.py"]), Controls.of(["no:wandb"], files=["acme_here.py"])):
+        assert PluginManager(controls).resolve("metric", "counter").load_factory()(None, None) == "made"
+    del sys.modules["acme_here"]
+
+
+@pytest.mark.parametrize(("place", "told"), [("nogroup thing", "no group 'nogroup'"), ("train", "drivetrain's own")])
+def test_a_plugins_command_in_a_wrong_place_does_no_harm(tmp_path, place, told):
+    path = tmp_path / "acme_command.py"
+    path.write_text(
+        "from drivetrain import CommandPlugin, hookimpl\n@hookimpl\ndef drivetrain_commands():\n"
+        f"    return [CommandPlugin(name={place!r}, about='x', factory='acme_command:run')]\ndef run(): pass\n"
+    )
+    command = [sys.executable, "-m", "drivetrain", "plugins", "list", "metric", "--plugin", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "miou" in done.stdout and told in done.stderr
+
+
 def test_a_file_cannot_take_an_installed_modules_name(tmp_path):
     path = tmp_path / "json.py"
     path.write_text(GOOD.format(name="counter", module="json"))
