@@ -26,8 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         return run(arguments)
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0" or not getattr(error, "told", False):
+        if os.environ.get("RANK", "0") == "0" or not error.told:
             print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            _leave_at_once(USER_ERROR)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -35,6 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _leave_at_once(code: int) -> None:
+    """Without the interpreter's teardown: threads of a process group whose other ranks are gone may abort it, and the
+    launcher would see that in place of ``code``."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -110,10 +110,11 @@ class Comm:
             error = caught
         told = error if error is None or isinstance(error, UserError) else RuntimeError(f"rank {self.rank}: {error!r}")
         for rank, other in enumerate(self.all_gather(told)):
-            if isinstance(other, UserError):
-                other.told = True
             if other is not None:
-                raise (error if rank == self.rank and error is not None else other)
+                first = error if rank == self.rank and error is not None else other
+                if isinstance(first, UserError):
+                    first.told = True
+                raise first
         return result
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-USER_ERROR, GATE_FAILED, REQUEUE = 2, 3, 75
+USER_ERROR, GATE_FAILED = 2, 3
 
 
 class DrivetrainError(Exception):

@@ -122,9 +122,11 @@ class Frame:
     cameras: dict[str, Camera] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in self.cameras:
+        for name, camera in self.cameras.items():
             if not _SENSOR.fullmatch(name):
                 raise ValueError(f"frame {self.key!r}: sensor name {name!r}: use a-z, 0-9 and _")
+            if camera.model not in CAMERA_MODELS:
+                raise ValueError(f"frame {self.key!r}: camera model {camera.model!r} is none of {', '.join(CAMERA_MODELS)}")
 
 
 def encode_key(key: str) -> str:

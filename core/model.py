@@ -36,6 +36,10 @@ class Model(nn.Module):
     def predict(self, batch: Batch) -> list[Prediction]:
         raise NotImplementedError
 
+    def published_weights(self, name: str) -> Mapping[str, Tensor] | None:
+        """The weights that this model's library publishes under a name, for ``model.init_from``; None if it knows none."""
+        return None
+
     def export_module(self) -> nn.Module:
         """A module from float32 [B, 3, H, W] normalised pictures to tensors."""
         raise NotImplementedError(f"{type(self).__name__} has no export")

@@ -70,27 +70,25 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
     from .train import Training, train
 
     comm = Comm.start()
-    try:
-        plan = comm.broadcast(plan)
-        if isinstance(plan, UserError):
-            plan.told = True
-            raise plan
-        assert plan is not None
-        manager = comm.together(lambda: _same_plugins(plan))
-        resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint)) if plan.checkpoint else None)
-        recipe = Recipe.from_resolved(plan.resolved, manager)
-        run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
-        hosts = comm.gather(host_name())
-        if hosts is not None:
-            run.folder.freeze(plan.written, plan.resolved)
-            made = provenance(manager.digest(), hosts, comm.world, _data_ids(recipe))
-            append_record(run.folder.path / "provenance.jsonl", made)
-            _introduce(run, say)
-        train(run)
-        reached = figures(recipe, run.results) if run.results else {}
-        return Done(run.folder.path, reached, recipe.gates, comm.is_main)
-    finally:
-        comm.close()
+    plan = comm.broadcast(plan)
+    if isinstance(plan, UserError):
+        plan.told = True
+        raise plan
+    assert plan is not None
+    manager = comm.together(lambda: _same_plugins(plan))
+    resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint)) if plan.checkpoint else None)
+    recipe = Recipe.from_resolved(plan.resolved, manager)
+    run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
+    hosts = comm.gather(host_name())
+    if hosts is not None:
+        run.folder.freeze(plan.written, plan.resolved)
+        made = provenance(manager.digest(), hosts, comm.world, _data_ids(recipe))
+        append_record(run.folder.path / "provenance.jsonl", made)
+        _introduce(run, say)
+    train(run)
+    reached = figures(recipe, run.results) if run.results else {}
+    comm.close()  # after an error nothing is torn down: other ranks may be gone, and waiting for them would hang
+    return Done(run.folder.path, reached, recipe.gates, comm.is_main)
 
 
 def failed_gates(gates: Mapping[str, Any], reached: Mapping[str, float | None]) -> list[str]:

@@ -62,7 +62,8 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: 
     if checkpoint is not None:
         restore(model, checkpoint)
     elif (source := recipe.model.init_from) is not None:
-        loaded = initialise(model, read_weights(source.path), source.include, source.exclude, source.rename)
+        tensors = model.published_weights(source.path) or read_weights(source.path)
+        loaded = initialise(model, tensors, source.include, source.exclude, source.rename)
         say(f"model.init_from {source.path}: {loaded}")
     return model
 

@@ -28,15 +28,13 @@ def evaluate(
     if split not in ("val", "train"):
         raise UserError(f"--split {split}: a recipe has train and val", near=near_matches(split, ("val", "train")))
     comm = Comm.start()
-    try:
-        folder = RunFolder(run)
-        predictor = Predictor(folder, comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
-        name = f"step-{predictor.checkpoint.step:08d}-{split}"
-        results, shown = predictor.evaluate(folder.predictions / name, split, panels=panels)
-        if comm.is_main:
-            save_panels(shown, predictor.drawn_classes(), folder.path / "pictures" / name)
-            say(f"{folder.path} after step {predictor.checkpoint.step}, {split}: predictions in {folder.predictions / name}")
-            found = figures(predictor.recipe, results)
-            print(json.dumps(results) if as_json else "\n".join(f"{k} {v}" for k, v in found.items()))
-    finally:
-        comm.close()
+    folder = RunFolder(run)
+    predictor = Predictor(folder, comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
+    name = f"step-{predictor.checkpoint.step:08d}-{split}"
+    results, shown = predictor.evaluate(folder.predictions / name, split, panels=panels)
+    if comm.is_main:
+        save_panels(shown, predictor.drawn_classes(), folder.path / "pictures" / name)
+        say(f"{folder.path} after step {predictor.checkpoint.step}, {split}: predictions in {folder.predictions / name}")
+        found = figures(predictor.recipe, results)
+        print(json.dumps(results) if as_json else "\n".join(f"{k} {v}" for k, v in found.items()))
+    comm.close()

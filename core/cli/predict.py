@@ -34,18 +34,16 @@ def predict(
     from ..run import RunFolder
 
     comm = Comm.start()
+    predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
+    scratch = out / ".pictures-as-shards"  # beside the output, which every host sees
     try:
-        predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
-        scratch = out / ".pictures-as-shards"  # beside the output, which every host sees
-        try:
-            shards = comm.broadcast(comm.together(lambda: _shards(data, scratch, predictor.recipe) if comm.is_main else None))
-            spec = spec_of_shards(predictor.recipe, shards)
-            _, shown = predictor.evaluate(out / "predictions", "predict", spec, panels, scored=False)
-        finally:
-            if comm.is_main:
-                shutil.rmtree(scratch, ignore_errors=True)
-        if comm.is_main:
-            save_panels(shown, predictor.drawn_classes(), out / "pictures")
-            say(f"predictions in {out / 'predictions'}, pictures in {out / 'pictures'}")
+        shards = comm.broadcast(comm.together(lambda: _shards(data, scratch, predictor.recipe) if comm.is_main else None))
+        spec = spec_of_shards(predictor.recipe, shards)
+        _, shown = predictor.evaluate(out / "predictions", "predict", spec, panels, scored=False)
     finally:
-        comm.close()
+        if comm.is_main:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if comm.is_main:
+        save_panels(shown, predictor.drawn_classes(), out / "pictures")
+        say(f"predictions in {out / 'predictions'}, pictures in {out / 'pictures'}")
+    comm.close()

@@ -47,11 +47,6 @@ class Thing:
         return self.kind in BOX_CLASSES
 
     @property
-    def bulky(self) -> bool:
-        """Whether its footprint is large enough to hide other things from many directions."""
-        return self.kind in ("building", "car", "truck")
-
-    @property
     def semantic(self) -> int:
         """Its semantic class id."""
         return SEMANTIC_ID[self.kind]

@@ -141,3 +141,13 @@ def test_weights_that_are_no_weights(shards, tmp_path):
     init = drivetrain("train", SMALL, "--run", tmp_path / "run", "model.init_from={path: nothing_of_that_name}",
                       "train.steps=1", "parallelism={plugin: single}", DRIVETRAIN_WEIGHTS=str(tmp_path))  # fmt: skip
     refused(init, "nothing_of_that_name", "drivetrain weights import")
+
+
+@pytest.mark.parametrize(("name", "pattern"), [
+    ("LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1", r"lraspp_mobilenet_v3.*\.pth is not in .*cannot be fetched"),
+    ("LRASPP_MobileNet_V3_Large_Weights.COCO", "torchvision has no weights"),
+])  # fmt: skip
+def test_torchvisions_weights_without_a_network(shards, tmp_path, name, pattern):
+    done = drivetrain("train", SMALL, "--run", tmp_path / "run", f"model.init_from={{path: {name}}}", "train.steps=1",
+                      "parallelism={plugin: single}", TORCH_HOME=str(tmp_path), https_proxy="http://127.0.0.1:9")  # fmt: skip
+    refused(done, pattern)

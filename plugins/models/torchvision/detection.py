@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ from .counting import (
     Targets,
     adopt,
 )
-from .weights import build_net
+from .weights import build_net, published
 
 TASK = "object_detection"
 _LAYERS = {"resnet50": 5, "mobilenet_v3_large": 6}
@@ -85,6 +86,9 @@ class Detector(Model):
         found = self.detect(images, self.net.backbone(images.tensors))
         boxes = [self._in_original(one, batch.camera, i) for i, one in enumerate(found)]
         return [Prediction(k, {batch.camera_name: CameraLabels(boxes=b)}) for k, b in zip(batch.keys, boxes)]
+
+    def published_weights(self, name: str) -> Mapping[str, Tensor] | None:
+        return published(name)
 
     def export_module(self) -> nn.Module:
         """float32 [B, 3, H, W] normalised pictures to boxes [N, 4] in their pixels, scores [N], class ids int64 [N] and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from drivetrain import (
 )
 
 from .config import AuxSegmentationConfig, SegmentationConfig
-from .weights import build_net
+from .weights import build_net, published
 
 TASK = "semantic_segmentation"
 
@@ -73,6 +74,9 @@ class Segmenter(Model):
             for i in range(len(batch))
         ]
         return [Prediction(k, {batch.camera_name: CameraLabels(semantic=m)}) for k, m in zip(batch.keys, masks)]
+
+    def published_weights(self, name: str) -> Mapping[str, Tensor] | None:
+        return published(name)
 
     def export_module(self) -> nn.Module:
         """float32 [B, 3, H, W] normalised pictures to float32 logits [B, C, H, W]."""

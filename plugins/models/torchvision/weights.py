@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torchvision.models import WeightsEnum, get_model, get_model_weights
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum, get_model, get_model_weights, get_weight
 
 from drivetrain import UserError, near_matches
 
@@ -57,6 +57,20 @@ def _assemble(
     return net
 
 
+def published(name: str) -> Mapping[str, Tensor] | None:
+    """Torchvision's weights by their full name, such as ``ResNet50_Weights.IMAGENET1K_V2``; None for a name of another form.
+
+    Raises UserError for weights that torchvision does not know or that can be neither found nor fetched.
+    """
+    if not name.partition(".")[0].endswith("_Weights"):
+        return None
+    try:
+        weights = get_weight(name)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"torchvision has no weights {name!r}", where="model.init_from.path", remedy=str(error)) from error
+    return _fetch(weights)
+
+
 def _find(model: str, name: str | None, where: str) -> WeightsEnum | None:
     if name is None:
         return None
@@ -68,13 +82,13 @@ def _find(model: str, name: str | None, where: str) -> WeightsEnum | None:
     return known[name]
 
 
-def _fetch(weights: WeightsEnum) -> None:
-    """Have the file in torch's cache, whole."""
+def _fetch(weights: WeightsEnum) -> Mapping[str, Tensor]:
+    """The state dict, and its file in torch's cache, whole."""
     file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     was_here = file.exists()
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            weights.get_state_dict(progress=False, check_hash=True)
+            return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         what = f"{file} does not load" if was_here else f"{file.name} is not in {file.parent} and cannot be fetched"
         raise UserError(
