@@ -110,7 +110,7 @@ class Gate(Section):
 
 
 class InitFrom(Section):
-    path: str = Field(description="a checkpoint, a run, a file of weights, or a name that the model's library knows")
+    path: str = Field(description="a checkpoint, a run or a file of weights, or a name that the model's library knows")
     include: list[str] = Field([], description="patterns of parameter names to load; none: all")
     exclude: list[str] = Field([], description="patterns of parameter names to leave")
     rename: dict[str, str] = Field({}, description="prefix there -> prefix here")
