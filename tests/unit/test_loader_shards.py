@@ -41,7 +41,7 @@ def test_a_set_is_the_same_bytes_whatever_the_workers(tmp_path):
     one = contents(tmp_path / "one")
     assert one == contents(tmp_path / "two")
     shards = [f"shard-{i:06d}.{end}" for i in range(3) for end in ("idx", "tar")]
-    assert sorted(one) == sorted(["dataset.json", "index.parquet", *shards])
+    assert sorted(one) == sorted(["dataset.json", "index.parquet", "shards.parquet", *shards])
     assert len(reports) == 3 and reports[-1] == (11, 11)
 
 

@@ -6,20 +6,19 @@ import contextlib
 import json
 import os
 import time
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import xxhash
 
 from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
 
-from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, Damage, Table
+from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +70,7 @@ class ShardFile:
 
 
 class ShardSet:
-    """A folder of shards (`drivetrain.ShardSet`). Safe to read from several threads.
+    """A folder of shards (`drivetrain.ShardSet`). Safe to read from several threads. ``sizes`` int64: samples a shard.
 
     Raises DataError where the folder holds no whole shard set.
     """
@@ -83,30 +82,41 @@ class ShardSet:
         self.classes: Mapping[str, Sequence[ClassInfo]] = {
             task: [_class_info(values) for values in infos] for task, infos in self.info["classes"].items()
         }
-        self.names = [shard["name"] for shard in self.info["shards"]]
-        self.sizes = [shard["samples"] for shard in self.info["shards"]]
-        self._starts = [0, *accumulate(self.sizes)]
+        listed = self._parquet(SHARDS_FILE, ["name", "samples"])
+        self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
+        self.sizes: np.ndarray = listed.column("samples").to_numpy()
+        self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return int(self._starts[-1])
+
+    @property
+    def shards(self) -> int:
+        return len(self.sizes)
+
+    def name(self, shard: int) -> str:
+        return self._names[shard].as_py()
 
     @cached_property
     def index(self) -> pa.Table:
-        import pyarrow.parquet as pq
+        return self._parquet(INDEX_FILE)
 
-        return pq.read_table(self.folder / INDEX_FILE)
+    @cached_property
+    def listed(self) -> pa.Table:
+        """One row a shard: name, samples, bytes, checksum of its table."""
+        return self._parquet(SHARDS_FILE)
 
     def key(self, shard: int, place: int) -> str:
-        return self.index.column("key")[self._starts[shard] + place].as_py()
+        return self.index.column("key")[int(self._starts[shard]) + place].as_py()
 
     def locate(self, number: int) -> tuple[int, int]:
         """The shard that holds sample ``number``, and its place inside."""
         if not 0 <= number < len(self):
             raise IndexError(f"{self.path} has {len(self)} samples, there is no number {number}")
-        shard = bisect_right(self._starts, number) - 1
-        return shard, number - self._starts[shard]
+        shard = int(np.searchsorted(self._starts, number, "right")) - 1
+        return shard, number - int(self._starts[shard])
 
     def read(self, shard: int, place: int) -> dict[str, memoryview]:
         """A sample's files. Raises Damage for bad bytes; OSError, after retries, where reading fails."""
@@ -127,12 +137,23 @@ class ShardSet:
 
         return verify(self, full, progress)
 
+    def _parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_table(self.folder / name, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again"
+            ) from error
+
     def _shard(self, shard: int) -> ShardFile:
         with self._lock:
             if shard in self._open:
                 self._open.move_to_end(shard)
                 return self._open[shard]
-        opened = ShardFile(self.folder / self.names[shard])
+        opened = ShardFile(self.folder / self.name(shard))
         with self._lock:
             self._open[shard] = opened
             if len(self._open) > _OPEN_SHARDS:  # readers that still hold it keep its descriptor alive

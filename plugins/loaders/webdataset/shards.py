@@ -2,6 +2,7 @@
 
     shard-000000.tar  a standard WebDataset tar: KEY.cam_front.jpg, KEY.cam_front.semantic.png, KEY.json
     shard-000000.idx  its offset table
+    shards.parquet    one row a shard: name, samples, bytes, checksum of its table
     index.parquet     one row a sample: key, shard, scene, timestamp, tags, labelled tasks, class counts
     dataset.json      what the set is; written last, so a folder without it is half-written
 
@@ -22,7 +23,8 @@ import numpy as np
 import xxhash
 
 FORMAT_VERSION = 1
-DATASET_FILE, INDEX_FILE, PLAN_FILE = "dataset.json", "index.parquet", ".conversion.json"
+DATASET_FILE, SHARDS_FILE, INDEX_FILE = "dataset.json", "shards.parquet", "index.parquet"
+PLAN_FILE = ".conversion.json"
 TEMPORARY = ".tmp-"
 
 _MAGIC = b"DTSHARD\0"

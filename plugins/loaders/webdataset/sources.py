@@ -6,23 +6,26 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
+import numpy as np
+
+from drivetrain import hash_key
+
 from .samples import OpenSource
-from .shards import order_id
 
 
 class Sources:
-    """Several sources as one line of shards: ``sizes`` samples in each; ``order_id`` of them all."""
+    """Several sources as one line of shards: ``sizes`` int64, samples in each; ``order_id`` of them all."""
 
     def __init__(self, sources: Sequence[OpenSource]):
         self._sources = sources
-        named = [(name, size) for source in sources for name, size in zip(source.shards.names, source.shards.sizes)]
-        self.sizes = [size for _, size in named]
-        self.order_id = order_id(named)
-        self._shards = [0, *accumulate(len(source.shards.names) for source in sources)]
-        self._samples = [0, *accumulate(self.sizes)]
+        self.sizes = np.concatenate([source.shards.sizes for source in sources])
+        ids = [source.shards.info["order_id"] for source in sources]
+        self.order_id = ids[0] if len(ids) == 1 else f"{hash_key(*ids):016x}"
+        self._shards = [0, *accumulate(source.shards.shards for source in sources)]
+        self._samples = np.concatenate([[0], np.cumsum(self.sizes)])
 
     def __len__(self) -> int:
-        return self._samples[-1]
+        return int(self._samples[-1])
 
     def find(self, shard: int) -> tuple[OpenSource, int]:
         """The source that ``shard`` belongs to, and its number there."""
@@ -31,8 +34,8 @@ class Sources:
 
     def locate(self, number: int) -> tuple[int, int]:
         """The shard that holds sample ``number`` in natural order, and its place inside."""
-        shard = bisect_right(self._samples, number) - 1
-        return shard, number - self._samples[shard]
+        shard = int(np.searchsorted(self._samples, number, "right")) - 1
+        return shard, number - int(self._samples[shard])
 
     def key(self, shard: int, place: int) -> str:
         source, own = self.find(shard)
@@ -40,4 +43,4 @@ class Sources:
 
     def path(self, shard: int) -> str:
         source, own = self.find(shard)
-        return str(source.shards.folder / f"{source.shards.names[own]}.tar")
+        return str(source.shards.folder / f"{source.shards.name(own)}.tar")

@@ -45,7 +45,7 @@ class _Samples:
             outcome.seconds_reading += read - began
         outcome.bytes += sum(map(len, parts.values()))
         try:
-            where = source.shards.names[shard]
+            where = source.shards.name(shard)
             outcome.sample = self._maker.make(parse(parts), source, request.position, outputs, where)
         finally:
             outcome.seconds_decoding += time.perf_counter() - read

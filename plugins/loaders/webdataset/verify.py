@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,33 +13,34 @@ from . import placement
 from .checks import row_of
 from .decode import draw_image
 from .reader import ShardFile, ShardSet
-from .shards import INDEX_FILE, Damage, order_id
+from .shards import INDEX_FILE, SHARDS_FILE, Damage, order_id
 
 
 def verify(shards: ShardSet, full: bool, progress: Callable[[int, int], None] | None) -> list[str]:
     """What is wrong, a line each."""
     wrong, done = list(_index(shards)), 0
-    for number, name in enumerate(shards.names):
+    listed = shards.listed
+    for number, name in enumerate(listed.column("name").to_pylist()):
         try:
             shard = ShardFile(shards.folder / name)
-            wrong += _shard(shards, number, shard)
+            wrong += _shard(listed.slice(number, 1).to_pylist()[0], shard)
             if full:
                 wrong += _samples(shards, number, shard)
         except (Damage, OSError) as error:
             wrong.append(f"{name}: {error}")
-        done += shards.sizes[number]
+        done += int(shards.sizes[number])
         if progress:
             progress(done, len(shards))
     return wrong
 
 
 def _index(shards: ShardSet) -> Iterator[str]:
-    if shards.info["order_id"] != order_id(list(zip(shards.names, shards.sizes))):
+    if shards.info["order_id"] != order_id(list(zip(shards.listed.column("name").to_pylist(), shards.sizes.tolist()))):
         yield "dataset.json: order_id does not follow from the shards"
     try:
         index = shards.index
-    except (OSError, ValueError) as error:
-        yield f"{INDEX_FILE}: {error}"
+    except DataError as error:
+        yield error.message
         return
     if len(index) != len(shards):
         yield f"{INDEX_FILE}: {len(index)} rows for {len(shards)} samples"
@@ -47,19 +49,18 @@ def _index(shards: ShardSet) -> Iterator[str]:
         yield f"{INDEX_FILE}: {repeated} keys occur twice"
 
 
-def _shard(shards: ShardSet, number: int, shard: ShardFile) -> Iterator[str]:
-    record = shards.info["shards"][number]
+def _shard(record: Mapping[str, Any], shard: ShardFile) -> Iterator[str]:
     if len(shard.table) != record["samples"]:
-        yield f"{record['name']}: {len(shard.table)} samples, dataset.json says {record['samples']}"
+        yield f"{record['name']}: {len(shard.table)} samples, {SHARDS_FILE} says {record['samples']}"
     if not shard.whole:
         yield f"{record['name']}: the tar is not {shard.table.tar_bytes} bytes long"
-    if f"{shard.table.checksum:016x}" != record["checksum"]:
-        yield f"{record['name']}: the offset table is not the one that dataset.json records"
+    if shard.table.checksum != record["checksum"]:
+        yield f"{record['name']}: the offset table is not the one that {SHARDS_FILE} records"
 
 
 def _samples(shards: ShardSet, number: int, shard: ShardFile) -> Iterator[str]:
     for place in range(len(shard.table)):
-        name = f"{shards.names[number]}, sample {place}"
+        name = f"{shards.name(number)}, sample {place}"
         try:
             frame = shard.frame(place)
             if frame.key != shards.key(number, place):

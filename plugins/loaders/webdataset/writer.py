@@ -28,6 +28,7 @@ from .shards import (
     FORMAT_VERSION,
     INDEX_FILE,
     PLAN_FILE,
+    SHARDS_FILE,
     TEMPORARY,
     Damage,
     Table,
@@ -49,6 +50,7 @@ SCHEMA = pa.schema(
         "class_counts": pa.map_(pa.string(), pa.map_(pa.string(), pa.int64())),
     }
 )  # fmt: skip
+SHARD_SCHEMA = pa.schema({"name": pa.string(), "samples": pa.int64(), "bytes": pa.int64(), "checksum": pa.uint64()})
 
 
 @dataclass(frozen=True)
@@ -156,22 +158,27 @@ def _finish(out: Path, plan: Plan, dataset: Dataset, rows: list[Rows]) -> None:
     columns = {name: [record[name] for record in records] for name in SCHEMA.names}
     for name in ("tags", "class_counts"):
         columns[name] = [_as_map(value) for value in columns[name]]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=SCHEMA), sink, compression="zstd")
-    write_atomically(out / INDEX_FILE, sink.getvalue().to_pybytes())
+    _write_table(out / INDEX_FILE, pa.table(columns, schema=SCHEMA))
+    listed = {
+        "name": [shard_name(i) for i in range(len(tables))], "samples": [len(table) for table in tables],
+        "bytes": [table.tar_bytes for table in tables], "checksum": [table.checksum for table in tables],
+    }  # fmt: skip
+    _write_table(out / SHARDS_FILE, pa.table(listed, schema=SHARD_SCHEMA))
     info = {
         "format_version": FORMAT_VERSION, **asdict(plan), "tool_version": drivetrain.__version__,
         "classes": {task: [asdict(info) for info in infos] for task, infos in dataset.classes.items()},
         "cameras": _cameras(records), "bytes": sum(table.tar_bytes for table in tables),
-        "shards": [
-            {"name": shard_name(i), "samples": len(table), "bytes": table.tar_bytes, "checksum": f"{table.checksum:016x}"}
-            for i, table in enumerate(tables)
-        ],
-        "order_id": order_id([(shard_name(i), len(table)) for i, table in enumerate(tables)]),
+        "shards": len(tables), "order_id": order_id(list(zip(listed["name"], listed["samples"]))),
         "content_id": content_id([table.checksum for table in tables]),
     }  # fmt: skip
     write_atomically(out / DATASET_FILE, (json.dumps(info, indent=1) + "\n").encode())
     (out / PLAN_FILE).unlink()
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomically(path, sink.getvalue().to_pybytes())
 
 
 def _as_map(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
