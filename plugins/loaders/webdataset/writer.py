@@ -159,8 +159,9 @@ def _finish(out: Path, plan: Plan, dataset: Dataset, rows: list[Rows]) -> None:
     for name in ("tags", "class_counts"):
         columns[name] = [_as_map(value) for value in columns[name]]
     _write_table(out / INDEX_FILE, pa.table(columns, schema=SCHEMA))
+    names, samples = [shard_name(i) for i in range(len(tables))], [len(table) for table in tables]
     listed = {
-        "name": [shard_name(i) for i in range(len(tables))], "samples": [len(table) for table in tables],
+        "name": names, "samples": samples,
         "bytes": [table.tar_bytes for table in tables], "checksum": [table.checksum for table in tables],
     }  # fmt: skip
     _write_table(out / SHARDS_FILE, pa.table(listed, schema=SHARD_SCHEMA))
@@ -168,7 +169,7 @@ def _finish(out: Path, plan: Plan, dataset: Dataset, rows: list[Rows]) -> None:
         "format_version": FORMAT_VERSION, **asdict(plan), "tool_version": drivetrain.__version__,
         "classes": {task: [asdict(info) for info in infos] for task, infos in dataset.classes.items()},
         "cameras": _cameras(records), "bytes": sum(table.tar_bytes for table in tables),
-        "shards": len(tables), "order_id": order_id(list(zip(listed["name"], listed["samples"]))),
+        "shards": len(tables), "order_id": order_id(list(zip(names, samples))),
         "content_id": content_id([table.checksum for table in tables]),
     }  # fmt: skip
     write_atomically(out / DATASET_FILE, (json.dumps(info, indent=1) + "\n").encode())
