@@ -56,9 +56,12 @@ if TYPE_CHECKING:
         ClassInfo,
         Encoded,
         Frame,
+        Lidar,
         boxes_from_json,
         boxes_to_json,
+        decode_array,
         decode_key,
+        encode_array,
         encode_key,
         frame_from_parts,
         frame_to_parts,
@@ -81,8 +84,8 @@ _HOMES = {
     "StepResult Tracker TrackerContext TrainingStream",
     "data": "convert open_dataset",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
-    "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame boxes_from_json boxes_to_json decode_key encode_key "
-    "frame_from_parts frame_to_parts",
+    "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
+    "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
     "model": "Model ModelContext total_loss",
     "notebook": "open_recipe open_run open_shards",

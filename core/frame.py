@@ -6,6 +6,7 @@ Ego frame: x forward, y left, z up (ISO 8855), metres, radians. Pixels: x right,
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,8 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture or mask as it lies on disk. ``format`` is ``jpg`` or ``png``; it is decoded on a rank, not before."""
+    """A picture, mask or array as it lies on disk. ``format`` is ``jpg``, ``png`` or ``npy``; it is decoded on a rank, not
+    before."""
 
     data: bytes
     format: str
@@ -113,6 +115,23 @@ class Camera(CameraLabels):
 
 
 @dataclass
+class Lidar:
+    """One sweep of a lidar or a radar.
+
+    ``points`` float32 [N, C], or encoded so, in the sensor's own frame, its columns named by ``fields``: x, y, z in metres,
+    then what there is (intensity, ring, time...). ``labels`` uint8 or uint16 [N] of class ids, or encoded so. ``timestamp``
+    in ns; ``sensor_to_ego`` and ``ego_to_world`` float64 [4, 4] at that time.
+    """
+
+    points: np.ndarray | Encoded
+    fields: tuple[str, ...] = ("x", "y", "z")
+    labels: np.ndarray | Encoded | None = None
+    timestamp: int | None = None
+    sensor_to_ego: np.ndarray | None = None
+    ego_to_world: np.ndarray | None = None
+
+
+@dataclass
 class Frame:
     """One moment of driving. ``key`` is unique in its dataset; ``scene`` is the drive that it belongs to."""
 
@@ -120,11 +139,15 @@ class Frame:
     scene: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     cameras: dict[str, Camera] = field(default_factory=dict)
+    lidars: dict[str, Lidar] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name, camera in self.cameras.items():
+        for name in (*self.cameras, *self.lidars):
             if not _SENSOR.fullmatch(name):
                 raise ValueError(f"frame {self.key!r}: sensor name {name!r}: use a-z, 0-9 and _")
+        if both := self.cameras.keys() & self.lidars.keys():
+            raise ValueError(f"frame {self.key!r}: camera and lidar have one name: {', '.join(sorted(both))}")
+        for camera in self.cameras.values():
             if camera.model not in CAMERA_MODELS:
                 raise ValueError(f"frame {self.key!r}: camera model {camera.model!r} is none of {', '.join(CAMERA_MODELS)}")
 
@@ -141,7 +164,8 @@ def decode_key(name: str) -> str:
 def frame_to_parts(frame: Frame) -> dict[str, bytes]:
     """A Frame as the files of one WebDataset sample: suffix -> bytes, in the order in which they are stored.
 
-    ``cam_front.jpg``, ``cam_front.semantic.png`` and, last, ``json``. Equal Frames give equal bytes.
+    ``cam_front.jpg``, ``cam_front.semantic.png``, ``lidar_top.npy``, ``lidar_top.labels.npy`` and, last, ``json``. Equal
+    Frames give equal bytes.
     """
     parts: dict[str, bytes] = {}
     meta: dict[str, Any] = {"key": frame.key, "scene": frame.scene, "tags": frame.tags, "cameras": {}}
@@ -154,6 +178,11 @@ def frame_to_parts(frame: Frame) -> dict[str, bytes]:
                 raise ValueError(f"frame {frame.key!r}: camera {name!r}: a stored mask is encoded")
             parts[f"{name}.semantic.{camera.semantic.format}"] = camera.semantic.data
         meta["cameras"][name] = _camera_to_json(camera)
+    for name, lidar in frame.lidars.items():
+        parts[f"{name}.npy"] = encode_array(lidar.points).data
+        if lidar.labels is not None:
+            parts[f"{name}.labels.npy"] = encode_array(lidar.labels).data
+        meta.setdefault("lidars", {})[name] = _lidar_to_json(lidar)
     parts["json"] = json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     return parts
 
@@ -167,7 +196,29 @@ def frame_from_parts(parts: Mapping[str, bytes | memoryview]) -> Frame:
         camera.image = _part(parts, name)
         camera.semantic = _part(parts, f"{name}.semantic")
         cameras[name] = camera
-    return Frame(meta["key"], meta["scene"], meta["tags"], cameras)
+    lidars = {name: _lidar_from_json(values, parts, name) for name, values in meta.get("lidars", {}).items()}
+    return Frame(meta["key"], meta["scene"], meta["tags"], cameras, {n: lidar for n, lidar in lidars.items() if lidar})
+
+
+def encode_array(array: np.ndarray | Encoded) -> Encoded:
+    """An array as ``npy``, the same bytes for equal arrays; what is encoded already stays as it is."""
+    if isinstance(array, Encoded):
+        return array
+    sink = io.BytesIO()
+    np.lib.format.write_array(sink, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return Encoded(sink.getvalue(), "npy")
+
+
+def decode_array(encoded: Encoded) -> np.ndarray:
+    """The array in an ``npy``, a read-only view of its bytes. Raises ValueError where it is none, or not all of it is there;
+    nothing in it is executed, and no memory is taken on its word."""
+    source = io.BytesIO(encoded.data[:4096])  # the header is in it
+    if np.lib.format.read_magic(source) != (1, 0):
+        raise ValueError("an npy of another version than 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(source)
+    if dtype.hasobject or fortran:
+        raise ValueError(f"an npy of {dtype}{' in Fortran order' if fortran else ''}, expected plain numbers in C order")
+    return np.frombuffer(encoded.data, dtype, offset=source.tell()).reshape(shape)
 
 
 def _part(parts: Mapping[str, bytes | memoryview], stem: str) -> Encoded | None:
@@ -177,7 +228,29 @@ def _part(parts: Mapping[str, bytes | memoryview], stem: str) -> Encoded | None:
     return None
 
 
-_MATRICES = ("intrinsics", "sensor_to_ego", "ego_to_world", "ignore_regions")
+def _lidar_to_json(lidar: Lidar) -> dict[str, Any]:
+    out: dict[str, Any] = {"fields": list(lidar.fields)}
+    if lidar.timestamp is not None:
+        out["timestamp"] = lidar.timestamp
+    poses = {name: getattr(lidar, name) for name in _POSES}
+    return out | {name: np.asarray(pose).tolist() for name, pose in poses.items() if pose is not None}
+
+
+def _lidar_from_json(values: dict[str, Any], parts: Mapping[str, bytes | memoryview], name: str) -> Lidar | None:
+    """None where the sweep itself was not read."""
+    if f"{name}.npy" not in parts:
+        return None
+    labels = parts.get(f"{name}.labels.npy")
+    poses: dict[str, Any] = {n: np.asarray(values[n], np.float64) for n in _POSES if n in values}
+    return Lidar(
+        Encoded(parts[f"{name}.npy"], "npy"),  # type: ignore[arg-type]
+        tuple(values["fields"]), None if labels is None else Encoded(labels, "npy"),  # type: ignore[arg-type]
+        timestamp=values.get("timestamp"), **poses,
+    )  # fmt: skip
+
+
+_POSES = ("sensor_to_ego", "ego_to_world")
+_MATRICES = ("intrinsics", *_POSES, "ignore_regions")
 
 
 def _camera_to_json(camera: Camera) -> dict[str, Any]:

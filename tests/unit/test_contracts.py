@@ -16,11 +16,14 @@ from drivetrain import (
     DataError,
     Encoded,
     Frame,
+    Lidar,
     RecipeError,
     Rng,
     Taxonomy,
     View,
+    decode_array,
     decode_key,
+    encode_array,
     encode_key,
     frame_from_parts,
     frame_to_parts,
@@ -141,3 +144,37 @@ def test_random_numbers_stay_in_their_range(seed, low, size):
 
 
 GOLDEN = (333, 218, 725, 583)
+
+
+@given(st.integers(0, 5), st.integers(3, 6), st.booleans())
+def test_a_sweep_comes_back_from_its_files(points, columns, labelled):
+    cloud = np.arange(points * columns, dtype=np.float32).reshape(points, columns)
+    labels = np.arange(points, dtype=np.uint16) if labelled else None
+    fields = ("x", "y", "z", "intensity", "ring", "time")[:columns]
+    sweep = Lidar(cloud, fields, labels, timestamp=7, sensor_to_ego=np.eye(4), ego_to_world=2 * np.eye(4))
+    parts = frame_to_parts(Frame("k", lidars={"lidar_top": sweep}))
+    assert list(parts) == ["lidar_top.npy", *(["lidar_top.labels.npy"] if labelled else []), "json"]
+    back = frame_from_parts(parts).lidars["lidar_top"]
+    assert np.array_equal(decode_array(back.points), cloud) and back.fields == fields and back.timestamp == 7
+    assert (back.sensor_to_ego == np.eye(4)).all() and (back.ego_to_world == 2 * np.eye(4)).all()
+    assert (back.labels is None) if labels is None else np.array_equal(decode_array(back.labels), labels)
+    assert frame_to_parts(frame_from_parts(parts)) == parts
+    unread = {suffix: data for suffix, data in parts.items() if suffix == "json"}
+    assert frame_from_parts(unread).lidars == {}, "a sweep that was not read is not there"
+
+
+def test_an_array_is_not_taken_at_its_word():
+    whole = encode_array(np.zeros((4, 3), np.float32)).data
+    header, size = whole[:10], len(whole)
+    huge = whole.replace(b"(4, 3)", b"(4000000000, 3)".ljust(6))
+    for data in (b"", whole[: size - 4], whole + b"0", b"x" + whole[1:], header, huge):
+        with pytest.raises(ValueError):
+            decode_array(Encoded(data, "npy"))
+    objects = encode_array(np.zeros(2, np.float32)).data.replace(b"<f4", b"|O ")
+    with pytest.raises(ValueError):
+        decode_array(Encoded(objects, "npy"))
+
+
+def test_two_sensors_do_not_share_a_name():
+    with pytest.raises(ValueError, match="one name: front"):
+        Frame("k", cameras={"front": Camera()}, lidars={"front": Lidar(np.zeros((0, 3), np.float32))})
