@@ -7,7 +7,8 @@
     dataset.json      what the set is; written last, so a folder without it is half-written
 
 A table is little-endian: the header, the suffixes as JSON, the samples, the members, and xxh3_64 of all before it. A
-sample's checksum is xxh3_64 of its byte range in the tar, headers and padding included.
+sample's checksum is xxh3_64 of its byte range in the tar, headers and padding included; a member's is of its content, so
+that some of a sample's files can be read without the others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DATASET_FILE, SHARDS_FILE, INDEX_FILE = "dataset.json", "shards.parquet", "index.parquet"
 PLAN_FILE = ".conversion.json"
 TEMPORARY = ".tmp-"
@@ -30,7 +31,7 @@ TEMPORARY = ".tmp-"
 _MAGIC = b"DTSHARD\0"
 _HEADER = struct.Struct("<8sIIQQQ")  # magic, version, bytes of suffixes, samples, members, bytes of the tar
 _SAMPLE = np.dtype([("offset", "<u8"), ("length", "<u8"), ("checksum", "<u8"), ("first", "<u4"), ("members", "<u4")])
-_MEMBER = np.dtype([("offset", "<u4"), ("length", "<u4"), ("suffix", "<u2")])  # offset from the sample's start
+_MEMBER = np.dtype([("offset", "<u4"), ("length", "<u4"), ("checksum", "<u8"), ("suffix", "<u2")])  # from the sample's start
 
 
 class Damage(Exception):
@@ -64,7 +65,7 @@ class Table:
         _, _, _, first, count = self.samples[place].item()
         view = memoryview(data)
         members = self.members[first : first + count].tolist()
-        return {self.suffixes[suffix]: view[offset : offset + length] for offset, length, suffix in members}
+        return {self.suffixes[suffix]: view[offset : offset + length] for offset, length, _, suffix in members}
 
     def to_bytes(self) -> bytes:
         suffixes = json.dumps(self.suffixes).encode()
@@ -107,7 +108,9 @@ class TableBuilder:
         checksum = xxhash.xxh3_64_intdigest(data)
         self._samples.append((offset, len(data), checksum, len(self._members), len(members)))
         for suffix, start, length in members:
-            self._members.append((start, length, self._suffixes.setdefault(suffix, len(self._suffixes))))
+            number = self._suffixes.setdefault(suffix, len(self._suffixes))
+            content = xxhash.xxh3_64_intdigest(memoryview(data)[start : start + length])
+            self._members.append((start, length, content, number))
 
     def table(self, tar_bytes: int) -> Table:
         return Table(tuple(self._suffixes), np.array(self._samples, _SAMPLE), np.array(self._members, _MEMBER), tar_bytes)
