@@ -26,7 +26,7 @@ from .declarations import (
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, normalise_images
+    from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
     from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers, whole_pieces
     from .comm import Comm
     from .config import PluginConfig
@@ -70,13 +70,13 @@ if TYPE_CHECKING:
     from .model import Model, ModelContext, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .prediction import Prediction
-    from .sample import CameraSample, Sample, Transform
+    from .sample import CameraSample, LidarSample, Sample, Transform
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
     from .taxonomy import DROP, Taxonomy
 
 _HOMES = {
-    "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch normalise_images",
+    "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
     "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
     "comm": "Comm",
     "config": "PluginConfig",
@@ -90,7 +90,7 @@ _HOMES = {
     "model": "Model ModelContext total_loss",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
-    "sample": "CameraSample Sample Transform",
+    "sample": "CameraSample LidarSample Sample Transform",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy",
     "tasks": "IGNORE TASKS",

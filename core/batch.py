@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -44,12 +44,27 @@ class CameraBatch:
 
 
 @dataclass
-class Batch:
-    """One micro-batch of B frames: ``keys``, ``positions`` int64 [B], ``cameras`` by name.
+class LidarBatch:
+    """One lidar's part of a batch of B frames: ``points`` float32 [P, C], the frames' sweeps one after another, in the
+    sensor's frame; ``lengths`` int64 [B], how many points are each frame's, 0 where it has no sweep; ``sensor_to_ego``
+    float32 [B, 4, 4], NaN where unknown."""
 
-    ``step`` and ``slot`` are its place in the run. ``frames``: in evaluation the B labelled frames in the recipe's
-    classes. A ``filler`` evens the number of forwards over ranks: its predictions count for nothing. The tensors are
-    leased: they may be written again after `release`, so whoever keeps a batch longer calls `keep`.
+    points: Tensor
+    lengths: Tensor
+    sensor_to_ego: Tensor
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> LidarBatch:
+        return LidarBatch(fn(self.points), fn(self.lengths), fn(self.sensor_to_ego))
+
+
+@dataclass
+class Batch:
+    """One micro-batch of B frames: ``keys``, ``positions`` int64 [B], ``cameras`` and ``lidars`` by name.
+
+    ``history``: where the recipe asks for clips, the cameras of the frames before, oldest first, with the same views; the
+    frame itself is in ``cameras``. ``step`` and ``slot`` are its place in the run. ``frames``: in evaluation the B labelled
+    frames in the recipe's classes. A ``filler`` evens the number of forwards over ranks: its predictions count for nothing.
+    The tensors are leased: they may be written again after `release`, so whoever keeps a batch longer calls `keep`.
     """
 
     keys: list[str]
@@ -60,6 +75,8 @@ class Batch:
     frames: list[Frame] | None = None
     filler: bool = False
     on_release: Callable[[], None] | None = field(default=None, repr=False)
+    lidars: dict[str, LidarBatch] = field(default_factory=dict)
+    history: tuple[dict[str, CameraBatch], ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,14 +94,18 @@ class Batch:
         return next(iter(self.cameras))
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
-        cameras = {name: camera.map(fn) for name, camera in self.cameras.items()}
-        return Batch(self.keys, self.positions, cameras, self.step, self.slot, self.frames, self.filler, self.on_release)
+        """The same with every tensor but the positions passed through ``fn``."""
+        cameras, *history = (
+            {name: camera.map(fn) for name, camera in cameras.items()} for cameras in (self.cameras, *self.history)
+        )
+        lidars = {name: lidar.map(fn) for name, lidar in self.lidars.items()}
+        return replace(self, cameras=cameras, history=tuple(history), lidars=lidars)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on ``device``, to be released in place of this one. Copies from pinned memory do not block: release
         waits for them, since the loader writes into that memory again."""
         moved = self.map(lambda t: t.to(device, non_blocking=True))
-        if moved.positions.is_cuda and (give_back := self.on_release) is not None:
+        if torch.device(device).type == "cuda" and (give_back := self.on_release) is not None:
             copied = torch.cuda.Event()
             copied.record()
 

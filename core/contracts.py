@@ -52,7 +52,8 @@ class Source:
 @dataclass(frozen=True)
 class DataSpec:
     """What to read and as what: ``tasks``, per task the recipe's ``classes``, ``cameras`` (None: the set's only one),
-    ``transforms`` by name in their order."""
+    ``transforms`` by name in their order, ``lidars``, and how many frames ``clip_frames`` a sample has, ``clip_stride``
+    frames apart. Of the shards only what is named here is read."""
 
     sources: tuple[Source, ...]
     tasks: tuple[str, ...]
@@ -60,6 +61,9 @@ class DataSpec:
     cameras: tuple[str, ...] | None
     transforms: Mapping[str, Transform]
     seed: int
+    lidars: tuple[str, ...] = ()
+    clip_frames: int = 1
+    clip_stride: int = 1
 
 
 class ShardSet(Protocol):

@@ -36,11 +36,18 @@ class SourceSection(Section):
     enabled: bool = Field(True, exclude=True, description="false removes this source")
 
 
+class ClipSection(Section):
+    frames: Count = Field(1, description="frames of a sample: it and those before it, not crossing scenes")
+    stride: Count = Field(1, description="frames from one of them to the next")
+
+
 class DataSection(Section):
     train: dict[str, SourceSection] = Field(min_length=1, description="what is trained on, by name")
     val: dict[str, SourceSection] = Field({}, description="what is evaluated on, by name")
     classes: ClassNames | dict[str, ClassNames] = Field(description="the model's classes; per task where it has several")
     cameras: list[str] | None = Field(None, description="which cameras; null: the shard set's only one")
+    lidars: list[str] = Field([], description="which lidars and radars; none: no sweep is read")
+    clip: ClipSection = Field(default_factory=lambda: ClipSection.model_validate({}))
     taxonomy: dict[str, dict[str, str]] = Field({}, description="per source: its class -> class, ignore or drop")
 
     @field_validator("classes")

@@ -34,14 +34,25 @@ class CameraSample:
 
 
 @dataclass
+class LidarSample:
+    """One sweep: ``points`` float32 [N, C] in the sensor's frame; ``sensor_to_ego`` float64 [4, 4], None where unknown."""
+
+    points: np.ndarray
+    sensor_to_ego: np.ndarray | None = None
+
+
+@dataclass
 class Sample:
-    """One frame of a batch. ``position`` is its place in the order of samples (a whole number, epochs included)."""
+    """One frame of a batch. ``position`` is its place in the order of samples (a whole number, epochs included);
+    ``lidars`` by name; ``history``: the cameras of the frames before, oldest first."""
 
     key: str
     position: int
     cameras: dict[str, CameraSample]
     frame: Frame | None = None
     """In evaluation: the frame with its labels in the recipe's classes, at the original size."""
+    lidars: dict[str, LidarSample] = field(default_factory=dict)
+    history: tuple[dict[str, CameraSample], ...] = ()
 
 
 class Transform:

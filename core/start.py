@@ -14,8 +14,8 @@ from .manager import Controls, PluginManager, get_manager
 from .recipe import Recipe, compare, load_recipe
 from .run import RunFolder, append_record, host_name, provenance
 
-ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.taxonomy", "batch", "loader",
-                          "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
+ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.lidars", "data.clip", "data.taxonomy",
+                          "batch", "loader", "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
 """What a resumed run may change only if it is named in ``--allow``."""
 
 

@@ -50,9 +50,11 @@ def build_loader(recipe: Recipe) -> Loader:
 def data_spec(recipe: Recipe, split: str) -> DataSpec:
     """What a split of the recipe reads, with its transforms built."""
     transforms = {name: chosen.build() for name, chosen in recipe.transforms.items()}
-    cameras = recipe.data.cameras
-    return DataSpec(recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if cameras is None else tuple(cameras),
-                    transforms, recipe.seed)  # fmt: skip
+    data = recipe.data
+    return DataSpec(
+        recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if data.cameras is None else tuple(data.cameras),
+        transforms, recipe.seed, tuple(data.lidars), data.clip.frames, data.clip.stride,
+    )  # fmt: skip
 
 
 def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None) -> Model:
