@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from drivetrain import IGNORE, Batch, CameraBatch, CameraSample, Sample
+from drivetrain import IGNORE, Batch, CameraBatch, CameraSample, Sample, UserError
 
 from .checks import DETECTION, SEGMENTATION
 
 _ROUND = 32  # pictures of unequal sizes are padded to a multiple of it, so that few shapes occur
 _POISON = 0xA5
+_HELD = 128  # batches on lease at once, those made ahead included
 
 
 class Ring:
@@ -23,10 +24,21 @@ class Ring:
     no more are kept than were ever leased at once. DRIVETRAIN_POISON=1 spoils what is given back, to find late readers."""
 
     def __init__(self, pin: bool):
-        self._pin, self._poison = pin, os.environ.get("DRIVETRAIN_POISON") == "1"
+        self.pin, self._poison = pin, os.environ.get("DRIVETRAIN_POISON") == "1"
         self._free: list[Tensor] = []
-        self._leased = self._peak = 0
-        self._lock = Lock()
+        self._leased = self._peak = self._batches = 0
+        self._lock = RLock()  # a lease that the garbage collector finds may be forgotten while this thread takes a buffer
+
+    def lease(self) -> Lease:
+        """For one batch. Raises UserError where `_HELD` are out: the consumer keeps batches and releases none."""
+        with self._lock:
+            if self._batches >= _HELD:
+                raise UserError(
+                    f"{self._batches} batches are held and were not released: the loader makes no more",
+                    remedy="call batch.release() once a batch is used; what is to stay is a copy: batch.keep()",
+                )
+            self._batches += 1
+        return Lease(self)
 
     def take(self, shape: tuple[int, ...]) -> Tensor:
         with self._lock:
@@ -35,31 +47,47 @@ class Ring:
             for i in range(len(self._free) - 1, -1, -1):
                 if self._free[i].shape == shape:
                     return self._free.pop(i)
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._pin)
+        return self._new(shape)
 
     def give_back(self, buffers: Sequence[Tensor]) -> None:
         for buffer in buffers if self._poison else ():
             buffer.fill_(_POISON)
         with self._lock:
-            self._leased -= len(buffers)
+            self.forget(len(buffers))
             self._free.extend(buffers)
             del self._free[: -self._peak or None]
 
+    def forget(self, buffers: int) -> None:
+        """A lease of so many buffers has ended."""
+        with self._lock:
+            self._leased -= buffers
+            self._batches -= 1
+
+    def _new(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
+
 
 class Lease:
-    """The buffers of one batch. Called, it gives them back; called again, it does nothing."""
+    """The buffers of one batch. Called, it gives them back; called again, it does nothing. Where it is forgotten instead,
+    its buffers are nobody's: the tensors may still be read, so they are not used again."""
 
     def __init__(self, ring: Ring):
         self._ring = ring
-        self._buffers: list[Tensor] = []
+        self._buffers: list[Tensor] | None = []
 
     def take(self, *shape: int) -> Tensor:
+        assert self._buffers is not None, "the lease has ended"
         self._buffers.append(self._ring.take(shape))
         return self._buffers[-1]
 
     def __call__(self) -> None:
-        buffers, self._buffers = self._buffers, []
-        self._ring.give_back(buffers)
+        buffers, self._buffers = self._buffers, None
+        if buffers is not None:
+            self._ring.give_back(buffers)
+
+    def __del__(self):
+        if self._buffers is not None:
+            self._ring.forget(len(self._buffers))
 
 
 class Canvas:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from threading import Lock
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import Any
 
 import numpy as np
 
 from drivetrain import Batch, Sample
 
-from .collate import Canvas, Lease, Ring, collate
+from .collate import Canvas, Ring, collate
 from .samples import Outputs
+
+_LOOK = 1.0  # seconds between two looks at whether the threads live, while the consumer waits
+_PATIENCE = 5.0  # seconds that closing waits for threads; one that is stuck in a read is left behind
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Made:
     plan: Plan
     batch: Batch | None
     outcomes: Sequence[Outcome]
+    seconds_collating: float
 
 
 Make = Callable[[Request, Outputs], Outcome]
@@ -66,13 +71,14 @@ class _Assembly:
     """One batch in the making: `work` makes one sample of it, whoever comes last puts the batch together."""
 
     def __init__(self, plan: Plan, make: Make, ring: Ring, with_mask: bool, pin: bool):
-        self.plan, self.future = plan, Future[Made]()
-        self.dropped = False
+        self.plan, self.dropped = plan, False
         self._make, self._with_mask, self._pin = make, with_mask, pin
-        self._lease, self._canvases, self._lock = Lease(ring), dict[str, Canvas](), Lock()
+        self._lease, self._canvases, self._lock = ring.lease(), dict[str, Canvas](), Lock()
         self._outcomes = [Outcome() for _ in plan.requests]
         self._left = len(plan.requests)
+        self._made: Made | None = None
         self._error: BaseException | None = None
+        self._over = Event()
 
     def work(self, row: int) -> None:
         try:
@@ -86,6 +92,24 @@ class _Assembly:
         if last:
             self._finish()
 
+    def wait(self, seconds: float) -> Made | None:
+        """What became of the plan, None if it still is in the making. Raises the error of a thread."""
+        if not self._over.wait(seconds):
+            return None
+        if self._error is not None:
+            raise self._error
+        return self._made
+
+    def drop(self, error: BaseException | None = None) -> None:
+        """Nobody wants it any more: its buffers go back, now or when its threads are done. Who waits gets ``error``."""
+        with self._lock:
+            self.dropped, made = True, self._made
+            if not self._over.is_set():
+                self._error = error
+                self._over.set()
+        if made is not None and made.batch is not None:
+            made.batch.release()
+
     def _outputs(self, row: int, camera: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
         """The row of the batch's canvas, which the first of its pictures gives its size; another size gets arrays."""
         with self._lock:
@@ -97,39 +121,75 @@ class _Assembly:
         return np.empty((*size, 3), np.uint8), np.empty(size, np.uint8) if self._with_mask else None
 
     def _finish(self) -> None:
-        batch = None
+        made = None
         try:
-            samples = [outcome.sample for outcome in self._outcomes if outcome.sample is not None]
-            if samples and self._error is None:
-                plan = self.plan
-                batch = collate(samples, self._canvases, self._lease, self._pin, plan.step, plan.slot, plan.filler)
+            if self._error is None and not self.dropped:
+                made = self._collated()
         except BaseException as error:
             self._error = error
-        if batch is None:
+        with self._lock:
+            wanted = made is not None and not self.dropped
+            if wanted:
+                self._made = made
+            self._over.set()
+        if made is None or made.batch is None or not wanted:
             self._lease()
-        if self._error is not None:
-            self.future.set_exception(self._error)
-        else:
-            self.future.set_result(Made(self.plan, batch, self._outcomes))
+
+    def _collated(self) -> Made:
+        began, plan = time.perf_counter(), self.plan
+        samples = [outcome.sample for outcome in self._outcomes if outcome.sample is not None]
+        batch = None
+        if samples:
+            batch = collate(samples, self._canvases, self._lease, self._pin, plan.step, plan.slot, plan.filler)
+        return Made(plan, batch, self._outcomes, time.perf_counter() - began)
+
+
+Tasks = SimpleQueue[tuple[_Assembly, int] | None]
+
+
+class _Thread(Thread):
+    """Takes tasks until it finds None. It holds no pipeline, so that a forgotten one ends its threads."""
+
+    def __init__(self, tasks: Tasks):
+        super().__init__(name="drivetrain-loader", daemon=True)
+        self._tasks = tasks
+        self.request: Request | None = None
+        self.seconds_idle = 0.0
+
+    def run(self) -> None:
+        while True:
+            began = time.perf_counter()
+            task = self._tasks.get()
+            self.seconds_idle += time.perf_counter() - began
+            if task is None:
+                return
+            assembly, row = task
+            self.request = assembly.plan.requests[row]
+            assembly.work(row)
+            self.request = None
+            del task, assembly  # or the last batch would be held while there is nothing to do
 
 
 class Pipeline:
     """Carries out plans with ``threads`` threads, ``prefetch`` batches ahead; with 0 threads in the consumer's own.
 
-    What comes out, and in which order, depends on neither.
+    What comes out, and in which order, depends on neither. The consumer never waits for what cannot come: an error of a
+    thread is raised in its turn, a thread that is gone and a closed pipeline within about a second. Raises UserError
+    where the consumer holds too many batches (`Ring.lease`).
     """
 
-    def __init__(self, make: Make, *, threads: int, prefetch: int, micro: int, with_mask: bool, pin: bool):
-        self._make, self._ring, self._with_mask, self._pin = make, Ring(pin), with_mask, pin
-        self._pool = ThreadPoolExecutor(threads, "drivetrain-loader") if threads else None
+    def __init__(self, make: Make, *, threads: int, prefetch: int, micro: int, with_mask: bool, ring: Ring):
+        self._make, self._with_mask, self._ring, self._closed = make, with_mask, ring, False
+        self._count_of_threads, self._threads = threads, list[_Thread]()
+        self._tasks: Tasks = SimpleQueue()
         self._ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
         self._live: set[_Assembly] = set()
-        self.counters = dict.fromkeys(
-            ("seconds_waiting", "seconds_reading", "seconds_decoding", "samples", "bytes", "replaced"), 0.0
+        self._counters = dict.fromkeys(
+            ("seconds_waiting", "seconds_reading", "seconds_decoding", "seconds_collating", "samples", "bytes", "replaced"), 0.0
         )
 
     def run(self, plans: Iterator[Plan]) -> Iterator[Made]:
-        """``plans`` may be endless; they are read as they are needed. An error of a thread is raised here, in its turn."""
+        """``plans`` may be endless; they are read as they are needed."""
         plans, queue = iter(plans), deque[_Assembly]()
         try:
             while True:
@@ -143,50 +203,70 @@ class Pipeline:
                 yield made
         finally:
             for assembly in queue:
-                self._drop(assembly)
+                self._live.discard(assembly)
+                assembly.drop()
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """``seconds_waiting`` of the consumer; of all threads together ``seconds_reading``, ``seconds_decoding``,
+        ``seconds_collating``, and ``seconds_idle``, in which the consumer had not used what was made ahead."""
+        return {**self._counters, "seconds_idle": sum(thread.seconds_idle for thread in self._threads)}
 
     def close(self) -> None:
-        """End the threads; a consumer that waits is told."""
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-        for assembly in self._live:
-            if not assembly.future.done():
-                assembly.future.set_exception(RuntimeError("the stream was closed"))
+        """End the threads, in bounded time; a consumer that waits is told."""
+        self._closed = True
+        for assembly in list(self._live):
+            assembly.drop(_closed())
         self._live.clear()
+        _end(self._tasks, self._threads)
+        deadline = time.monotonic() + _PATIENCE
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _start(self, plan: Plan) -> _Assembly:
-        assembly = _Assembly(plan, self._make, self._ring, self._with_mask, self._pin)
+        if self._closed:
+            raise _closed()
+        assembly = _Assembly(plan, self._make, self._ring, self._with_mask, self._ring.pin)
         self._live.add(assembly)
-        if self._pool:
-            for row in range(len(plan.requests)):
-                self._pool.submit(assembly.work, row)
+        if self._count_of_threads and not self._threads:
+            self._threads += [_Thread(self._tasks) for _ in range(self._count_of_threads)]
+            weakref.finalize(self, _end, self._tasks, self._threads)
+            for thread in self._threads:
+                thread.start()
+        for row in range(len(plan.requests)) if self._threads else ():
+            self._tasks.put((assembly, row))
         return assembly
 
     def _wait(self, assembly: _Assembly) -> Made:
         began = time.perf_counter()
-        try:
-            if not self._pool:
-                for row in range(len(assembly.plan.requests)):
-                    assembly.work(row)
-            return assembly.future.result()
-        finally:
-            self.counters["seconds_waiting"] += time.perf_counter() - began
+        if not self._threads:
+            for row in range(len(assembly.plan.requests)):
+                assembly.work(row)
+        while (made := assembly.wait(_LOOK)) is None:
+            self._look_at_threads()
+        self._counters["seconds_waiting"] += time.perf_counter() - began
+        return made
 
-    def _drop(self, assembly: _Assembly) -> None:
-        """Nobody waits for it any more: its buffers go back, now or when its threads are done."""
-        assembly.dropped = True
-        self._live.discard(assembly)
-        assembly.future.add_done_callback(_release)
+    def _look_at_threads(self) -> None:
+        for thread in self._threads:
+            if not thread.is_alive() and not self._closed:
+                raise RuntimeError(f"a thread of the loader is gone; it worked on {thread.request or 'nothing'}")
 
     def _count(self, made: Made) -> None:
+        counters = self._counters
+        counters["seconds_collating"] += made.seconds_collating
         for outcome in made.outcomes:
-            self.counters["samples"] += outcome.sample is not None
-            self.counters["bytes"] += outcome.bytes
-            self.counters["seconds_reading"] += outcome.seconds_reading
-            self.counters["seconds_decoding"] += outcome.seconds_decoding
-            self.counters["replaced"] += bool(outcome.damage) and outcome.sample is not None
+            counters["samples"] += outcome.sample is not None
+            counters["bytes"] += outcome.bytes
+            counters["seconds_reading"] += outcome.seconds_reading
+            counters["seconds_decoding"] += outcome.seconds_decoding
+            counters["replaced"] += bool(outcome.damage) and outcome.sample is not None
 
 
-def _release(future: Future[Made]) -> None:
-    if not future.exception() and (batch := future.result().batch) is not None:
-        batch.release()
+def _closed() -> RuntimeError:
+    return RuntimeError("the stream was closed")
+
+
+def _end(tasks: Tasks, threads: Sequence[Thread]) -> None:
+    for _ in threads:
+        tasks.put(None)

@@ -13,6 +13,7 @@ from typing import Any
 from drivetrain import Batch, DataError, DataSpec
 
 from .checks import SEGMENTATION
+from .collate import Ring
 from .order import Order, evaluation_share
 from .pipeline import Made, Outcome, Pipeline, Plan, Request
 from .reader import parse
@@ -84,7 +85,7 @@ class TrainingStream:
         self.order_id, self._seed, self._max_damaged_share = self._sources.order_id, spec.seed, max_damaged_share
         self._order = Order(self._sources.sizes, self.order_id, spec.seed, cut.slots, window, lanes=len(cut.own))
         self._pipeline = Pipeline(self._make, threads=threads, prefetch=prefetch, micro=cut.micro,
-                                  with_mask=self._samples.with_mask, pin=pin)  # fmt: skip
+                                  with_mask=self._samples.with_mask, ring=Ring(pin))  # fmt: skip
         self.quarantine: list[dict[str, Any]] = []
         self.quarantine_path: Path | None = None
 
@@ -119,7 +120,7 @@ class TrainingStream:
         ]
 
     def counters(self) -> Mapping[str, float]:
-        return dict(self._pipeline.counters)
+        return self._pipeline.counters
 
     def close(self) -> None:
         self._pipeline.close()
@@ -177,7 +178,7 @@ class EvaluationStream:
         self._share = evaluation_share(batches, cut.rank, cut.world)
         self._length = -(-batches // cut.world)
         self._pipeline = Pipeline(self._make, threads=threads, prefetch=prefetch, micro=cut.micro,
-                                  with_mask=self._samples.with_mask, pin=pin)  # fmt: skip
+                                  with_mask=self._samples.with_mask, ring=Ring(pin))  # fmt: skip
         self.missing: list[str] = []
 
     def __len__(self) -> int:
@@ -193,7 +194,7 @@ class EvaluationStream:
             yield self._substitute() if made.batch is None else made.batch
 
     def counters(self) -> Mapping[str, float]:
-        return dict(self._pipeline.counters)
+        return self._pipeline.counters
 
     def close(self) -> None:
         self._pipeline.close()
