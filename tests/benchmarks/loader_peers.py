@@ -136,7 +136,8 @@ def spdl(folder: Path, batch: int, workers: int, decode: Decode) -> Iterable[tor
 
 
 PEERS = {
-    "webdataset": (webdataset, "webdataset"), "torchdata": (torchdata, "torchdata"), "mosaicml": (mosaicml, "mosaicml-streaming"),
+    "webdataset": (webdataset, "webdataset"), "torchdata": (torchdata, "torchdata"),
+    "mosaicml": (mosaicml, "mosaicml-streaming"),
     "litdata": (litdata, "litdata"), "energon": (energon, "megatron-energon"), "spdl": (spdl, "spdl"),
 }  # fmt: skip
 """name -> (function, what pip calls it)"""

@@ -63,6 +63,10 @@ class Ring:
             self._leased -= buffers
             self._batches -= 1
 
+    def scratch(self, lease: Lease, shape: tuple[int, ...]) -> np.ndarray:
+        """Memory for one picture that no canvas holds."""
+        return np.empty(shape, np.uint8)
+
     def _new(self, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
 
@@ -79,6 +83,9 @@ class Lease:
         assert self._buffers is not None, "the lease has ended"
         self._buffers.append(self._ring.take(shape))
         return self._buffers[-1]
+
+    def scratch(self, *shape: int) -> np.ndarray:
+        return self._ring.scratch(self, shape)
 
     def __call__(self) -> None:
         buffers, self._buffers = self._buffers, None

@@ -12,4 +12,9 @@ class WebDatasetConfig(PluginConfig):
         64, ge=1, description="shards that a slot's samples are shuffled over; at least 8 x batch.micro mixes well"
     )
     prefetch: int = Field(4, ge=1, description="micro-batches that are read and decoded ahead of the one in use")
+    workers: int = Field(
+        0, ge=0,
+        description="processes that make samples in place of train.threads: for transforms in Python, which hold its lock; "
+        "the batches are the same",
+    )  # fmt: skip
     max_damaged_share: float = Field(0.01, ge=0, le=1, description="share of damaged samples above which training stops")

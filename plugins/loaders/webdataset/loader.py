@@ -43,7 +43,7 @@ class WebDatasetLoader:
         slots = _slots(batch_global, batch_micro, world)
         return TrainingStream(
             spec, Cut(slots, batch_micro, rank, world), window=self.config.window, prefetch=self.config.prefetch,
-            max_damaged_share=self.config.max_damaged_share, threads=threads, pin=pin,
+            max_damaged_share=self.config.max_damaged_share, threads=threads, workers=self.config.workers, pin=pin,
         )  # fmt: skip
 
     def evaluation(self, spec: DataSpec, *, batch_micro: int, rank: int, world: int, threads: int, pin: bool
@@ -51,8 +51,9 @@ class WebDatasetLoader:
         from .stream import Cut, EvaluationStream
 
         return EvaluationStream(
-            spec, Cut(world, batch_micro, rank, world), prefetch=self.config.prefetch, threads=threads, pin=pin
-        )
+            spec, Cut(world, batch_micro, rank, world), prefetch=self.config.prefetch, threads=threads,
+            workers=self.config.workers, pin=pin,
+        )  # fmt: skip
 
 
 def _slots(batch_global: int, batch_micro: int, world: int) -> int:

@@ -6,31 +6,22 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Any
 
 import numpy as np
 
-from drivetrain import Batch, Sample
+from drivetrain import Batch
 
 from .collate import Canvas, Ring, collate
+from .making import Outcome, Request
 from .samples import Outputs
 
 _LOOK = 1.0  # seconds between two looks at whether the threads live, while the consumer waits
 _PATIENCE = 5.0  # seconds that closing waits for threads; one that is stuck in a read is left behind
-
-
-@dataclass(frozen=True)
-class Request:
-    """A sample to be made: its place in the order, and where it lies in the sources' shards, counted through."""
-
-    position: int
-    shard: int
-    place: int
 
 
 @dataclass(frozen=True)
@@ -41,17 +32,6 @@ class Plan:
     slot: int
     requests: Sequence[Request]
     filler: bool = False
-
-
-@dataclass
-class Outcome:
-    """What became of a request: the ``sample``, None if it is missing; a record per damaged sample; what it has cost."""
-
-    sample: Sample | None = None
-    damage: list[dict[str, Any]] = field(default_factory=list)
-    bytes: int = 0
-    seconds_reading: float = 0.0
-    seconds_decoding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +98,8 @@ class _Assembly:
                 canvas = self._canvases[camera] = Canvas(self._lease, len(self._outcomes), size, self._with_mask)
         if canvas.size == size:
             return canvas.images[row], canvas.masks[row]
-        return np.empty((*size, 3), np.uint8), np.empty(size, np.uint8) if self._with_mask else None
+        mask = self._lease.scratch(*size) if self._with_mask else None
+        return self._lease.scratch(*size, 3), mask
 
     def _finish(self) -> None:
         made = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -12,49 +11,16 @@ from typing import Any
 
 from drivetrain import Batch, DataError, DataSpec
 
-from .checks import SEGMENTATION
-from .collate import Ring
 from .order import Order, evaluation_share
-from .pipeline import Made, Outcome, Pipeline, Plan, Request
-from .reader import parse
-from .samples import OpenSource, Outputs, SampleMaker, cameras_of
+from .making import Outcome, Request, Samples
+from .pipeline import Made, Pipeline, Plan
+from .samples import Outputs
 from .shards import Damage
-from .sources import Sources
+from .workers import Workers
 
 _ATTEMPTS = 32  # replacements that are tried for one damaged sample
 _JUDGED_AFTER = 100  # samples, or one epoch of a smaller set: before that a share says nothing
 _VERIFY = "`drivetrain data verify --full` lists what is damaged: restore it from a copy, or write the set again"
-
-
-class _Samples:
-    """Makes one requested sample: read, checked, decoded."""
-
-    def __init__(self, spec: DataSpec, training: bool):
-        sources = [OpenSource.open(source, spec) for source in spec.sources]
-        self.sources = Sources(sources)
-        self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
-        self.with_mask = SEGMENTATION in spec.tasks
-
-    def make(self, request: Request, outputs: Outputs, outcome: Outcome) -> None:
-        """Sets ``outcome.sample``. Raises Damage for bad bytes, OSError where reading fails, DataError for wrong labels."""
-        source, shard = self.sources.find(request.shard)
-        began = time.perf_counter()
-        try:
-            parts = source.shards.read(shard, request.place)
-        finally:
-            read = time.perf_counter()
-            outcome.seconds_reading += read - began
-        outcome.bytes += sum(map(len, parts.values()))
-        try:
-            where = source.shards.name(shard)
-            outcome.sample = self._maker.make(parse(parts), source, request.position, outputs, where)
-        finally:
-            outcome.seconds_decoding += time.perf_counter() - read
-
-    def record(self, request: Request, damage: Damage) -> dict[str, Any]:
-        """What the quarantine says of a damaged sample."""
-        key, path = self.sources.key(request.shard, request.place), self.sources.path(request.shard)
-        return {"key": key, "shard": path, "place": request.place, "position": request.position, "why": str(damage)}
 
 
 @dataclass(frozen=True)
@@ -77,15 +43,16 @@ class TrainingStream:
     lines to ``quarantine_path`` too where that is set. Raises DataError for an empty split."""
 
     def __init__(self, spec: DataSpec, cut: Cut, *, window: int, prefetch: int, max_damaged_share: float, threads: int,
-                 pin: bool):  # fmt: skip
-        self._samples, self._cut = _Samples(spec, training=True), cut
+                 workers: int, pin: bool):  # fmt: skip
+        self._samples, self._cut = Samples(spec, training=True), cut
         self._sources = self._samples.sources
         if not len(self._sources):
             raise DataError("there is nothing to train on: the split is empty", where=", ".join(s.shards for s in spec.sources))
         self.order_id, self._seed, self._max_damaged_share = self._sources.order_id, spec.seed, max_damaged_share
         self._order = Order(self._sources.sizes, self.order_id, spec.seed, cut.slots, window, lanes=len(cut.own))
-        self._pipeline = Pipeline(self._make, threads=threads, prefetch=prefetch, micro=cut.micro,
-                                  with_mask=self._samples.with_mask, ring=Ring(pin))  # fmt: skip
+        self._maker = Workers(spec, self._samples, workers) if workers else self._samples
+        self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
+                                  with_mask=self._samples.with_mask, ring=self._maker.ring(pin))  # fmt: skip
         self.quarantine: list[dict[str, Any]] = []
         self.quarantine_path: Path | None = None
 
@@ -123,6 +90,7 @@ class TrainingStream:
         return self._pipeline.counters
 
     def close(self) -> None:
+        self._maker.close()
         self._pipeline.close()
 
     def _plan(self, step: int, slot: int) -> Plan:
@@ -137,7 +105,7 @@ class TrainingStream:
         for attempt in range(_ATTEMPTS):
             if request not in tried:
                 try:
-                    self._samples.make(request, outputs, outcome)
+                    self._maker.make(request, outputs, outcome)
                     return outcome
                 except Damage as damage:
                     outcome.damage.append(self._samples.record(request, damage))
@@ -171,14 +139,15 @@ class EvaluationStream:
     Nothing is replaced: ``missing`` lists the keys of damaged samples of this rank.
     """
 
-    def __init__(self, spec: DataSpec, cut: Cut, *, prefetch: int, threads: int, pin: bool):
-        self._samples, self._micro = _Samples(spec, training=False), cut.micro
+    def __init__(self, spec: DataSpec, cut: Cut, *, prefetch: int, threads: int, workers: int, pin: bool):
+        self._samples, self._micro = Samples(spec, training=False), cut.micro
         self._sources = self._samples.sources
         batches = -(-len(self._sources) // cut.micro)
         self._share = evaluation_share(batches, cut.rank, cut.world)
         self._length = -(-batches // cut.world)
-        self._pipeline = Pipeline(self._make, threads=threads, prefetch=prefetch, micro=cut.micro,
-                                  with_mask=self._samples.with_mask, ring=Ring(pin))  # fmt: skip
+        self._maker = Workers(spec, self._samples, workers) if workers else self._samples
+        self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
+                                  with_mask=self._samples.with_mask, ring=self._maker.ring(pin))  # fmt: skip
         self.missing: list[str] = []
 
     def __len__(self) -> int:
@@ -197,6 +166,7 @@ class EvaluationStream:
         return self._pipeline.counters
 
     def close(self) -> None:
+        self._maker.close()
         self._pipeline.close()
 
     def _plan(self, number: int, filler: bool = False) -> Plan:
@@ -206,7 +176,7 @@ class EvaluationStream:
     def _make(self, request: Request, outputs: Outputs) -> Outcome:
         outcome = Outcome()
         try:
-            self._samples.make(request, outputs, outcome)
+            self._maker.make(request, outputs, outcome)
         except Damage as damage:
             outcome.damage.append(self._samples.record(request, damage))
         return outcome

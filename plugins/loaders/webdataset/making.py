@@ -1,0 +1,78 @@
+"""One sample by its place in the shards: read, checked, decoded; in threads, and in worker processes, which need no torch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from drivetrain import DataSpec, Sample
+
+from .checks import SEGMENTATION
+from .reader import parse
+from .samples import OpenSource, Outputs, SampleMaker, cameras_of
+from .shards import Damage
+from .sources import Sources
+
+if TYPE_CHECKING:
+    from .collate import Ring
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sample to be made: its place in the order, and where it lies in the sources' shards, counted through."""
+
+    position: int
+    shard: int
+    place: int
+
+
+@dataclass
+class Outcome:
+    """What became of a request: the ``sample``, None if it is missing; a record per damaged sample; what it has cost."""
+
+    sample: Sample | None = None
+    damage: list[dict[str, Any]] = field(default_factory=list)
+    bytes: int = 0
+    seconds_reading: float = 0.0
+    seconds_decoding: float = 0.0
+
+
+class Samples:
+    """Makes one requested sample: read, checked, decoded."""
+
+    def __init__(self, spec: DataSpec, training: bool):
+        sources = [OpenSource.open(source, spec) for source in spec.sources]
+        self.training, self.sources = training, Sources(sources)
+        self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
+        self.with_mask = SEGMENTATION in spec.tasks
+
+    def make(self, request: Request, outputs: Outputs, outcome: Outcome) -> None:
+        """Sets ``outcome.sample``. Raises Damage for bad bytes, OSError where reading fails, DataError for wrong labels."""
+        source, shard = self.sources.find(request.shard)
+        began = time.perf_counter()
+        try:
+            parts = source.shards.read(shard, request.place)
+        finally:
+            read = time.perf_counter()
+            outcome.seconds_reading += read - began
+        outcome.bytes += sum(map(len, parts.values()))
+        try:
+            where = source.shards.name(shard)
+            outcome.sample = self._maker.make(parse(parts), source, request.position, outputs, where)
+        finally:
+            outcome.seconds_decoding += time.perf_counter() - read
+
+    def record(self, request: Request, damage: Damage) -> dict[str, Any]:
+        """What the quarantine says of a damaged sample."""
+        key, path = self.sources.key(request.shard, request.place), self.sources.path(request.shard)
+        return {"key": key, "shard": path, "place": request.place, "position": request.position, "why": str(damage)}
+
+    def ring(self, pin: bool) -> Ring:
+        """Where batches of its samples lie."""
+        from .collate import Ring  # torch, which a worker process does without
+
+        return Ring(pin)
+
+    def close(self) -> None:
+        pass
