@@ -127,8 +127,13 @@ class Loader(Protocol):
     def open(self, path: str) -> ShardSet: ...
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
-                samples_per_shard: int, progress: Callable[[int, int], None] | None = None) -> ShardSet:  # fmt: skip
-        """Write a dataset's split as a shard set. Finishes a half-written one; byte-identical whatever ``workers``."""
+                samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,
+                resize: str | None = None, progress: Callable[[int, int], None] | None = None
+                ) -> ShardSet | None:  # fmt: skip
+        """Write a dataset's split as a shard set. Finishes a half-written one; byte-identical whatever ``workers``.
+
+        ``part`` (i, n), i from 1: one of n processes that share the work; None is returned while others are at work.
+        ``reencode``: ``jpg:QUALITY`` or ``png``; ``resize``: ``WIDTHxHEIGHT``."""
         ...
 
     def training(self, spec: DataSpec, *, batch_global: int, batch_micro: int, rank: int, world: int,

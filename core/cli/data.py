@@ -42,15 +42,20 @@ def shard(
     split: str = typer.Option(..., "--split", help="The split of the dataset."),
     workers: int = typer.Option(None, "--workers", min=1, help="Processes; one a core by default."),
     samples_per_shard: int = typer.Option(256, "--samples-per-shard", min=1, help="Frames a shard."),
+    part: str = typer.Option("1/1", "--part", metavar="I/N", help="One of N processes, on any hosts, that share the work."),
+    reencode: str = typer.Option(None, "--reencode", metavar="jpg:Q|png", help="Pictures encoded anew."),
+    resize: str = typer.Option(None, "--resize", metavar="WxH", help="Pictures resized, in pixels; labels follow."),
     option: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="An option of the dataset plugin."),
 ) -> None:
     """Write a split as a shard set. A conversion that was interrupted is finished, not begun anew."""
-    from ..data import convert, open_dataset, parse_options
+    from ..data import convert_part, open_dataset, parse_options, parse_part, parse_reencode, parse_resize
 
+    how = {"part": parse_part(part), "reencode": parse_reencode(reencode), "resize": parse_resize(resize)}
     found, opened = open_dataset(dataset, parse_options(option))
     cores = len(os.sched_getaffinity(0))
-    shards = convert(found.declaration.name, opened, source, out, split, workers or cores, samples_per_shard)
-    print(f"{shards.path}: {len(shards)} frames")
+    shards = convert_part(found.declaration.name, opened, source, out, split, workers or cores, samples_per_shard, **how)
+    done = f"{out}: part {part} is whole; the set will be when the other parts are"
+    print(done if shards is None else f"{shards.path}: {len(shards)} frames")
 
 
 @app.command()

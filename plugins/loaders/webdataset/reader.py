@@ -18,6 +18,7 @@ import xxhash
 
 from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
 
+from .rows import KeyColumn
 from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table
 
 if TYPE_CHECKING:
@@ -109,7 +110,12 @@ class ShardSet:
         return self._parquet(SHARDS_FILE)
 
     def key(self, shard: int, place: int) -> str:
-        return self.index.column("key")[int(self._starts[shard]) + place].as_py()
+        with self._lock:
+            return self._keys[int(self._starts[shard]) + place]
+
+    @cached_property
+    def _keys(self) -> KeyColumn:
+        return KeyColumn(self.folder / INDEX_FILE)
 
     def locate(self, number: int) -> tuple[int, int]:
         """The shard that holds sample ``number``, and its place inside."""
