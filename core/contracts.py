@@ -76,8 +76,8 @@ class ShardSet(Protocol):
         """The Frame in place ``number``, checksum checked."""
         ...
 
-    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None) -> list[str]:
-        """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode."""
+    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> list[str]:
+        """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode, in processes."""
         ...
 
 

@@ -53,8 +53,8 @@ def convert_part(name: str, dataset: Dataset, source: Path, out: Path, split: st
             progress.total = total
             progress.advance(done)
 
-        sizes = {"workers": workers, "samples_per_shard": samples_per_shard}
-        return default_loader().convert(dataset, source, out, split, dataset_name=name, progress=advance, **sizes, **how)
+        return default_loader().convert(dataset, source, out, split, dataset_name=name, workers=workers,
+                                        samples_per_shard=samples_per_shard, progress=advance, **how)  # fmt: skip
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -62,6 +62,7 @@ def shard(
 def verify(
     shards: Path = typer.Argument(..., help="A shard set."),
     full: bool = typer.Option(False, "--full", help="Every checksum and every decode, not only the index."),
+    workers: int = typer.Option(None, "--workers", min=1, help="Processes; with --full one a core by default."),
 ) -> None:
     """Is a shard set whole? Exit code 2 if not, with what is wrong."""
     from ..data import default_loader
@@ -69,7 +70,8 @@ def verify(
 
     opened = default_loader().open(str(shards))
     with Progress("verifying", len(opened), "frame") as progress:
-        wrong = opened.verify(full, lambda done, _: progress.advance(done))
+        processes = workers or (len(os.sched_getaffinity(0)) if full else 1)
+        wrong = opened.verify(full, lambda done, _: progress.advance(done), processes)
     if wrong:
         raise DataError(f"{len(wrong)} things are wrong:\n  " + "\n  ".join(wrong), where=str(shards))
     print(f"{shards}: {len(opened)} frames, all {'checksums and decodes' if full else 'files and tables'} right")

@@ -60,7 +60,7 @@ def test_a_killed_conversion_is_finished(tmp_path, workers):
     script.write_text(SCRIPT.format(here=str(Path(__file__).parent), out=str(out), workers=workers))
     process = subprocess.Popen([sys.executable, str(script)])
     deadline = time.monotonic() + 30
-    while not (out / "shard-000000.idx").exists():
+    while not (out / ".conversion/shard-000000.rows").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+
+from drivetrain import DataError
 
 from .shards import WORK_FOLDER, Damage, aside_of, publish_synced, shard_name, write_atomically
 
@@ -123,12 +126,18 @@ class IndexWriter:
 
 
 class KeyColumn:
-    """The keys of an ``index.parquet``, read by row group as they are asked for. Not safe between threads."""
+    """The keys of an ``index.parquet``, read by row group as they are asked for. Not safe between threads.
+
+    Raises DataError where they cannot be read.
+    """
 
     _KEPT = 16  # row groups, about 2 MB each
 
     def __init__(self, path: Path):
-        self._file = pq.ParquetFile(path)
+        self._path = path
+        with self._told():
+            self._file = pq.ParquetFile(path)
+            self._file.schema_arrow.field("key")
         meta = self._file.metadata
         self._starts = np.cumsum([0] + [meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
         self._groups: dict[int, pa.ChunkedArray] = {}
@@ -144,14 +153,26 @@ class KeyColumn:
         if number not in self._groups:
             while len(self._groups) >= self._KEPT:
                 del self._groups[next(iter(self._groups))]
-            self._groups[number] = self._file.read_row_group(number, columns=["key"]).column("key")
+            with self._told():
+                self._groups[number] = self._file.read_row_group(number, columns=["key"]).column("key")
         return self._groups[number]
 
     def __getitem__(self, number: int) -> str:
         group = int(np.searchsorted(self._starts, number, "right")) - 1
         if not 0 <= group < self.groups:
-            raise IndexError(f"there are {len(self)} keys, there is no number {number}")
+            raise self._error(f"it has {len(self)} rows, there is no number {number}")
         return self.group(group)[number - int(self._starts[group])].as_py()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise self._error(str(error)) from error
+
+    def _error(self, why: str) -> DataError:
+        return DataError(f"{self._path.name} cannot be read: {why}", where=str(self._path.parent),
+                         remedy="restore it, or write the set again")  # fmt: skip
 
 
 def hashes(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -20,9 +20,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT_VERSION = 1
 DATASET_FILE, SHARDS_FILE, INDEX_FILE = "dataset.json", "shards.parquet", "index.parquet"
@@ -42,6 +46,14 @@ class Damage(Exception):
 
 def shard_name(number: int) -> str:
     return f"shard-{number:06d}"
+
+
+def strange_names(names: pa.Array) -> list[str]:
+    """Those that are no plain file names: they would lead out of the set's folder."""
+    import pyarrow.compute as pc
+
+    plain = pc.match_substring_regex(names, r"^[A-Za-z0-9_%-][A-Za-z0-9_%.-]*$").fill_null(False)
+    return names.filter(pc.invert(plain)).to_pylist()
 
 
 @dataclass(frozen=True)
