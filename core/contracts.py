@@ -80,6 +80,10 @@ class ShardSet(Protocol):
         """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode, in processes."""
         ...
 
+    def withdraw(self, keys: Sequence[str]) -> int:
+        """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
+        ...
+
 
 class Stream(Protocol):
     """Batches of one rank, and what reading them has cost."""

@@ -78,6 +78,26 @@ def verify(
 
 
 @app.command()
+def withdraw(
+    shards: Path = typer.Argument(..., help="A shard set."),
+    keys: list[str] = typer.Argument(None, metavar="[KEY]...", help="Frames that may no longer be used."),
+    file: Path = typer.Option(None, "--file", help="A file with a key a line."),
+) -> None:
+    """Withdraw frames, for privacy: their keys are listed beside the set."""
+    from ..data import default_loader
+
+    named = list(keys or [])
+    if file is not None:
+        if not file.is_file():
+            raise UserError(f"--file {file}: no such file")
+        named += [line for line in file.read_text().splitlines() if line]
+    if not named:
+        raise UserError("no key is named", remedy="name keys, or a --file with a key a line")
+    new = default_loader().open(str(shards)).withdraw(named)
+    print(f"{shards}: {new} keys withdrawn, {len(set(named)) - new} had been before")
+
+
+@app.command()
 def stats(
     shards: Path = typer.Argument(..., help="A shard set."),
     as_json: bool = typer.Option(False, "--json", help="For programs."),

@@ -116,3 +116,17 @@ def test_a_wrong_option_is_a_message(tmp_path, wrong):
     done = drivetrain("data", "shard", "synthetic", "-", tmp_path / "set", "--split", "train", wrong)
     assert done.returncode == 2 and "Traceback" not in done.stderr and wrong.partition("=")[0] in done.stderr
     assert not os.path.exists(tmp_path / "set")
+
+
+def test_withdrawn_keys_are_listed_beside_the_set(tmp_path):
+    shards = convert(Toy(6), tmp_path / "set")
+    (tmp_path / "keys.txt").write_text("frame/00003\nframe/00001\n")
+    done = drivetrain("data", "withdraw", tmp_path / "set", "frame/00001")
+    assert done.returncode == 0 and "1 keys withdrawn" in done.stdout, done.stderr
+    done = drivetrain("data", "withdraw", tmp_path / "set", "--file", tmp_path / "keys.txt")
+    assert "1 keys withdrawn, 1 had been before" in done.stdout, done.stderr
+    before = (tmp_path / "set/withdrawn.parquet").read_bytes()
+    with pytest.raises(DataError, match="did you mean 'frame/00002'"):
+        shards.withdraw(["frame/00002x", "frame/00000"])
+    assert (tmp_path / "set/withdrawn.parquet").read_bytes() == before
+    assert pq.read_table(tmp_path / "set/withdrawn.parquet").column("key").to_pylist() == ["frame/00001", "frame/00003"]

@@ -148,6 +148,12 @@ class ShardSet:
 
         return verify(self, full, progress, workers)
 
+    def withdraw(self, keys: Sequence[str]) -> int:
+        """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
+        from .withdraw import withdraw
+
+        return withdraw(self.folder, keys)
+
     def _parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
