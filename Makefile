@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test lint types bench-loader clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader lint types clean
 
 setup: $(READY)
 
@@ -27,6 +27,15 @@ demo-crash: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+fuzz: $(READY)
+	DRIVETRAIN_FUZZ_ROUNDS=2000 $(BIN)/python -m pytest tests/unit/test_loader_fuzz.py
+
+# Other readers of our shard sets; Energon's dependencies stay out of our own environment.
+peers: $(READY)
+	test -d build/peers || $(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip install --quiet --editable '.[test]' megatron-energon
+	build/peers/bin/python -m pytest tests/peers
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -80,8 +80,12 @@ class ShardSet(Protocol):
         """The Frame in place ``number``, checksum checked."""
         ...
 
-    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None) -> list[str]:
-        """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode."""
+    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> list[str]:
+        """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode, in processes."""
+        ...
+
+    def withdraw(self, keys: Sequence[str]) -> int:
+        """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
         ...
 
 
@@ -131,8 +135,13 @@ class Loader(Protocol):
     def open(self, path: str) -> ShardSet: ...
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
-                samples_per_shard: int, progress: Callable[[int, int], None] | None = None) -> ShardSet:  # fmt: skip
-        """Write a dataset's split as a shard set. Finishes a half-written one; byte-identical whatever ``workers``."""
+                samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,
+                resize: str | None = None, progress: Callable[[int, int], None] | None = None
+                ) -> ShardSet | None:  # fmt: skip
+        """Write a dataset's split as a shard set. Finishes a half-written one; byte-identical whatever ``workers``.
+
+        ``part`` (i, n), i from 1: one of n processes that share the work; None is returned while others are at work.
+        ``reencode``: ``jpg:QUALITY`` or ``png``; ``resize``: ``WIDTHxHEIGHT``."""
         ...
 
     def training(self, spec: DataSpec, *, batch_global: int, batch_micro: int, rank: int, world: int,

@@ -39,14 +39,47 @@ def open_dataset(name: str, options: Mapping[str, Any]) -> tuple[Found, Dataset]
 
 def convert(name: str, dataset: Dataset, source: Path, out: Path, split: str, workers: int, samples_per_shard: int) -> ShardSet:
     """A dataset's split as a shard set at ``out``, with progress."""
+    shards = convert_part(name, dataset, source, out, split, workers, samples_per_shard)
+    assert shards is not None, "without parts nobody else is at work"
+    return shards
+
+
+def convert_part(name: str, dataset: Dataset, source: Path, out: Path, split: str, workers: int, samples_per_shard: int,
+                 **how: Any) -> ShardSet | None:  # fmt: skip
+    """The same with ``part``, ``reencode`` and ``resize`` of `Loader.convert`; None while other parts are at work."""
     with Progress(f"{name} {split}", None, "frame") as progress:
 
         def advance(done: int, total: int) -> None:
             progress.total = total
             progress.advance(done)
 
-        sizes = {"workers": workers, "samples_per_shard": samples_per_shard}
-        return default_loader().convert(dataset, source, out, split, dataset_name=name, progress=advance, **sizes)
+        return default_loader().convert(dataset, source, out, split, dataset_name=name, workers=workers,
+                                        samples_per_shard=samples_per_shard, progress=advance, **how)  # fmt: skip
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """``I/N``, I from 1 to N."""
+    place, slash, parts = text.partition("/")
+    if not (slash and place.isdigit() and parts.isdigit() and 1 <= int(place) <= int(parts)):
+        raise UserError(f"--part {text}: expected I/N with I from 1 to N",
+                        remedy="in a Slurm array 1-8: --part $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT")  # fmt: skip
+    return int(place), int(parts)
+
+
+def parse_reencode(text: str | None) -> str | None:
+    """``png`` or ``jpg:QUALITY``, quality from 1 to 100."""
+    kind, _, quality = (text or "png").partition(":")
+    if text not in (None, "png") and not (kind == "jpg" and quality.isdigit() and 1 <= int(quality) <= 100):
+        raise UserError(f"--reencode {text}: expected png, or jpg:QUALITY with a quality from 1 to 100")
+    return text
+
+
+def parse_resize(text: str | None) -> str | None:
+    """``WIDTHxHEIGHT`` in pixels."""
+    width, _, height = (text or "1x1").partition("x")
+    if not (width.isdigit() and height.isdigit() and 0 < int(width) <= 65535 and 0 < int(height) <= 65535):
+        raise UserError(f"--resize {text}: expected WIDTHxHEIGHT in pixels, such as 1280x720")
+    return text
 
 
 def statistics(shards: ShardSet) -> dict[str, Any]:

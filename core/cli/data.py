@@ -42,21 +42,27 @@ def shard(
     split: str = typer.Option(..., "--split", help="The split of the dataset."),
     workers: int = typer.Option(None, "--workers", min=1, help="Processes; one a core by default."),
     samples_per_shard: int = typer.Option(256, "--samples-per-shard", min=1, help="Frames a shard."),
+    part: str = typer.Option("1/1", "--part", metavar="I/N", help="One of N processes, on any hosts, that share the work."),
+    reencode: str = typer.Option(None, "--reencode", metavar="jpg:Q|png", help="Pictures encoded anew."),
+    resize: str = typer.Option(None, "--resize", metavar="WxH", help="Pictures resized, in pixels; labels follow."),
     option: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="An option of the dataset plugin."),
 ) -> None:
     """Write a split as a shard set. A conversion that was interrupted is finished, not begun anew."""
-    from ..data import convert, open_dataset, parse_options
+    from ..data import convert_part, open_dataset, parse_options, parse_part, parse_reencode, parse_resize
 
+    how = {"part": parse_part(part), "reencode": parse_reencode(reencode), "resize": parse_resize(resize)}
     found, opened = open_dataset(dataset, parse_options(option))
     cores = len(os.sched_getaffinity(0))
-    shards = convert(found.declaration.name, opened, source, out, split, workers or cores, samples_per_shard)
-    print(f"{shards.path}: {len(shards)} frames")
+    shards = convert_part(found.declaration.name, opened, source, out, split, workers or cores, samples_per_shard, **how)
+    done = f"{out}: part {part} is whole; the set will be when the other parts are"
+    print(done if shards is None else f"{shards.path}: {len(shards)} frames")
 
 
 @app.command()
 def verify(
     shards: Path = typer.Argument(..., help="A shard set."),
     full: bool = typer.Option(False, "--full", help="Every checksum and every decode, not only the index."),
+    workers: int = typer.Option(None, "--workers", min=1, help="Processes; with --full one a core by default."),
 ) -> None:
     """Is a shard set whole? Exit code 2 if not, with what is wrong."""
     from ..data import default_loader
@@ -64,10 +70,31 @@ def verify(
 
     opened = default_loader().open(str(shards))
     with Progress("verifying", len(opened), "frame") as progress:
-        wrong = opened.verify(full, lambda done, _: progress.advance(done))
+        processes = workers or (len(os.sched_getaffinity(0)) if full else 1)
+        wrong = opened.verify(full, lambda done, _: progress.advance(done), processes)
     if wrong:
         raise DataError(f"{len(wrong)} things are wrong:\n  " + "\n  ".join(wrong), where=str(shards))
     print(f"{shards}: {len(opened)} frames, all {'checksums and decodes' if full else 'files and tables'} right")
+
+
+@app.command()
+def withdraw(
+    shards: Path = typer.Argument(..., help="A shard set."),
+    keys: list[str] = typer.Argument(None, metavar="[KEY]...", help="Frames that may no longer be used."),
+    file: Path = typer.Option(None, "--file", help="A file with a key a line."),
+) -> None:
+    """Withdraw frames, for privacy: their keys are listed beside the set."""
+    from ..data import default_loader
+
+    named = list(keys or [])
+    if file is not None:
+        if not file.is_file():
+            raise UserError(f"--file {file}: no such file")
+        named += [line for line in file.read_text().splitlines() if line]
+    if not named:
+        raise UserError("no key is named", remedy="name keys, or a --file with a key a line")
+    new = default_loader().open(str(shards)).withdraw(named)
+    print(f"{shards}: {new} keys withdrawn, {len(set(named)) - new} had been before")
 
 
 @app.command()

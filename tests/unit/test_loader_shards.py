@@ -1,6 +1,5 @@
 """Shard sets: written in parallel and restartable, byte for byte; read, verified, refused."""
 
-import json
 import os
 import signal
 import subprocess
@@ -61,7 +60,7 @@ def test_a_killed_conversion_is_finished(tmp_path, workers):
     script.write_text(SCRIPT.format(here=str(Path(__file__).parent), out=str(out), workers=workers))
     process = subprocess.Popen([sys.executable, str(script)])
     deadline = time.monotonic() + 30
-    while not (out / "shard-000000.idx").exists():
+    while not (out / ".conversion/shard-000000.rows").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -78,15 +77,13 @@ def test_a_killed_conversion_is_finished(tmp_path, workers):
 
 
 def test_a_damaged_shard_of_a_half_written_set_is_written_again(tmp_path):
-    convert(Toy(8), tmp_path / "set")
-    whole = contents(tmp_path / "set")
-    info = json.loads((tmp_path / "set/dataset.json").read_text())
-    plan = {name: info[name] for name in ("dataset", "split", "samples", "samples_per_shard")}
-    (tmp_path / "set/dataset.json").unlink()
-    (tmp_path / "set/.conversion.json").write_text(json.dumps(plan))
+    convert(Toy(12), tmp_path / "clean")
+    for part in (1, 2):
+        assert convert(Toy(12), tmp_path / "set", part=(part, 3)) is None
     flip_byte(tmp_path / "set/shard-000001.tar", 700)
-    convert(Toy(8), tmp_path / "set")
-    assert contents(tmp_path / "set") == whole
+    flip_byte(tmp_path / "set/.conversion/shard-000000.rows", 40)
+    convert(Toy(12), tmp_path / "set")
+    assert contents(tmp_path / "set") == contents(tmp_path / "clean")
 
 
 def test_shards_of_another_content_are_not_kept(tmp_path):
@@ -268,7 +265,8 @@ def test_a_full_disk_is_told_beforehand(tmp_path):
     from drivetrain.plugins.loaders.webdataset import writer
 
     with pytest.raises(DataError, match="GB are free"):
-        writer._check_space(toy, toy.index(tmp_path, "train"), tmp_path)
+        job = writer._Job(toy, writer.Plan("toy", "train", 10**12, 10**6), tmp_path)
+        writer._check_space(job, toy.index(tmp_path, "train"), range(3))
 
 
 def test_the_toy_decodes_to_what_it_drew():

@@ -18,7 +18,8 @@ import xxhash
 
 from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
 
-from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table
+from .rows import KeyColumn
+from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, strange_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +57,8 @@ class ShardFile:
     def parts(self, place: int) -> dict[str, memoryview]:
         """A sample's files, suffix -> bytes. Raises Damage where they do not match their checksum."""
         offset, length, checksum = self.table.range(place)
+        if offset + length > os.fstat(self._fd).st_size:  # before memory is taken for what a table declares
+            raise Damage(f"{self.path}, sample {place}: the tar ends before it")
         data = os.pread(self._fd, length, offset)
         if xxhash.xxh3_64_intdigest(data) != checksum:
             raise Damage(f"{self.path}, sample {place}: the bytes do not match their checksum")
@@ -84,6 +87,9 @@ class ShardSet:
         }
         listed = self._parquet(SHARDS_FILE, ["name", "samples"])
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
+        if strange := strange_names(self._names):
+            raise DataError(f"{SHARDS_FILE} names {strange[0]!r}, which is no file's name", where=self.path,
+                            remedy="restore it, or write the set again")  # fmt: skip
         self.sizes: np.ndarray = listed.column("samples").to_numpy()
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
@@ -109,7 +115,12 @@ class ShardSet:
         return self._parquet(SHARDS_FILE)
 
     def key(self, shard: int, place: int) -> str:
-        return self.index.column("key")[int(self._starts[shard]) + place].as_py()
+        with self._lock:
+            return self._keys[int(self._starts[shard]) + place]
+
+    @cached_property
+    def _keys(self) -> KeyColumn:
+        return KeyColumn(self.folder / INDEX_FILE)
 
     def locate(self, number: int) -> tuple[int, int]:
         """The shard that holds sample ``number``, and its place inside."""
@@ -131,19 +142,27 @@ class ShardSet:
             raise DataError(f"sample {number} ({self.key(shard, place)!r}) is damaged: {error}", where=self.path,
                             remedy="restore the shard from a copy, or write the set again") from error  # fmt: skip
 
-    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    def verify(self, full: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> list[str]:
         """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode."""
         from .verify import verify
 
-        return verify(self, full, progress)
+        return verify(self, full, progress, workers)
+
+    def withdraw(self, keys: Sequence[str]) -> int:
+        """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
+        from .withdraw import withdraw
+
+        return withdraw(self.folder, keys)
 
     def _parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(self.folder / name, columns=columns)
-        except (OSError, pa.ArrowException) as error:
+            table = pq.read_table(self.folder / name, columns=columns)
+            table.select(columns or [])  # a column that is not there is left out in silence
+            return table
+        except (OSError, KeyError, pa.ArrowException) as error:
             raise DataError(
                 f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again"
             ) from error
@@ -182,9 +201,14 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise _missing(folder) from None
     except ValueError as error:
         raise DataError(f"{DATASET_FILE} is no JSON: {error}", where=str(folder), remedy="write the set again") from error
+    if not isinstance(info, dict):
+        raise DataError(f"{DATASET_FILE} is no mapping", where=str(folder), remedy="write the set again")
     if info.get("format_version") != FORMAT_VERSION:
         raise DataError(f"format version {info.get('format_version')}, this reads {FORMAT_VERSION}", where=str(folder),
                         remedy="write the set again, or update drivetrain")  # fmt: skip
+    lacking = [name for name in ("classes", "cameras", "order_id", "content_id") if name not in info]
+    if lacking:
+        raise DataError(f"{DATASET_FILE} says nothing of {', '.join(lacking)}", where=str(folder), remedy="write the set again")
     return info
 
 

@@ -5,6 +5,7 @@
     shards.parquet    one row a shard: name, samples, bytes, checksum of its table
     index.parquet     one row a sample: key, shard, scene, timestamp, tags, labelled tasks, class counts
     dataset.json      what the set is; written last, so a folder without it is half-written
+    .conversion/      while a set is written: the plan, the whole shards' rows of the index, files that are not whole yet
 
 A table is little-endian: the header, the suffixes as JSON, the samples, the members, and xxh3_64 of all before it. A
 sample's checksum is xxh3_64 of its byte range in the tar, headers and padding included; a member's is of its content, so
@@ -15,17 +16,23 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FORMAT_VERSION = 2
 DATASET_FILE, SHARDS_FILE, INDEX_FILE = "dataset.json", "shards.parquet", "index.parquet"
-PLAN_FILE = ".conversion.json"
+WORK_FOLDER = ".conversion"
+PLAN_FILE = f"{WORK_FOLDER}/plan.json"
 TEMPORARY = ".tmp-"
 
 _MAGIC = b"DTSHARD\0"
@@ -40,6 +47,14 @@ class Damage(Exception):
 
 def shard_name(number: int) -> str:
     return f"shard-{number:06d}"
+
+
+def strange_names(names: pa.Array) -> list[str]:
+    """Those that are no plain file names: they would lead out of the set's folder."""
+    import pyarrow.compute as pc
+
+    plain = pc.match_substring_regex(names, r"^[A-Za-z0-9_%-][A-Za-z0-9_%.-]*$").fill_null(False)
+    return names.filter(pc.invert(plain)).to_pylist()
 
 
 @dataclass(frozen=True)
@@ -86,13 +101,40 @@ class Table:
         if xxhash.xxh3_64_intdigest(memoryview(data)[:-8]) != checksum:
             raise Damage(f"{path} does not match its checksum")
         start = _HEADER.size + text
-        return Table(
-            tuple(json.loads(data[_HEADER.size : start])),
+        if start + samples * _SAMPLE.itemsize + members * _MEMBER.itemsize + 8 != len(data):
+            raise Damage(f"{path} declares {samples} samples and {members} files, and is {len(data)} bytes long")
+        table = Table(
+            _suffixes(data[_HEADER.size : start], path),
             np.frombuffer(data, _SAMPLE, samples, start),
             np.frombuffer(data, _MEMBER, members, start + samples * _SAMPLE.itemsize),
             tar_bytes,
             checksum,
         )
+        if not table.fits:
+            raise Damage(f"{path} points outside its tar")
+        return table
+
+    @property
+    def fits(self) -> bool:
+        """Whether every sample lies inside the tar, and every file inside its sample."""
+        first, count, length = (self.samples[name].astype(np.uint64) for name in ("first", "members", "length"))
+        inside = (self.samples["offset"] <= self.tar_bytes) & (length <= self.tar_bytes - self.samples["offset"])
+        if not inside.all() or (first + count > len(self.members)).any() or count.sum() != len(self.members):
+            return False
+        ends = self.members["offset"].astype(np.uint64) + self.members["length"]
+        consecutive = bool((first == np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.uint64)).all())
+        known = bool((self.members["suffix"] < len(self.suffixes)).all())
+        return consecutive and known and bool((ends <= np.repeat(length, count.astype(np.int64))).all())
+
+
+def _suffixes(text: bytes, path: Path) -> tuple[str, ...]:
+    try:
+        suffixes = json.loads(text)
+    except ValueError:
+        suffixes = None
+    if not isinstance(suffixes, list) or not all(isinstance(suffix, str) for suffix in suffixes):
+        raise Damage(f"{path} holds no list of suffixes")
+    return tuple(suffixes)
 
 
 class TableBuilder:
@@ -103,25 +145,37 @@ class TableBuilder:
         self._samples: list[tuple[int, ...]] = []
         self._members: list[tuple[int, ...]] = []
 
-    def add(self, offset: int, data: bytes, members: Sequence[tuple[str, int, int]]) -> None:
-        """One sample: its byte range ``data`` at ``offset`` of the tar, ``members`` (suffix, offset in data, length)."""
-        checksum = xxhash.xxh3_64_intdigest(data)
-        self._samples.append((offset, len(data), checksum, len(self._members), len(members)))
-        for suffix, start, length in members:
-            number = self._suffixes.setdefault(suffix, len(self._suffixes))
-            content = xxhash.xxh3_64_intdigest(memoryview(data)[start : start + length])
-            self._members.append((start, length, content, number))
+    def add(self, offset: int, length: int, checksum: int, members: Sequence[tuple[str, int, int, int]]) -> None:
+        """One sample: its byte range in the tar and that range's xxh3_64, ``members`` (suffix, offset inside, length and
+        xxh3_64 of the content)."""
+        self._samples.append((offset, length, checksum, len(self._members), len(members)))
+        for suffix, start, size, content in members:
+            self._members.append((start, size, content, self._suffixes.setdefault(suffix, len(self._suffixes))))
 
     def table(self, tar_bytes: int) -> Table:
         return Table(tuple(self._suffixes), np.array(self._samples, _SAMPLE), np.array(self._members, _MEMBER), tar_bytes)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def aside_of(path: Path) -> Path:
+    """Where a file of this process is written before it gets its name: in the set's work folder if there is one."""
+    work = path.parent / WORK_FOLDER
+    name = f"{TEMPORARY}{path.name}-{socket.gethostname()}-{os.getpid()}"
+    return work / name if work.is_dir() else path.with_name(name)
+
+
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """The whole file or none of it, also after a power cut."""
-    aside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    aside = aside_of(path)
     with open(aside, "wb") as file:
         file.write(data)
         file.flush()
+        os.fsync(file.fileno())
+    publish(aside, path)
+
+
+def publish_synced(aside: Path, path: Path) -> None:
+    """Sync a file that somebody else wrote aside, and give it its name."""
+    with open(aside, "rb") as file:
         os.fsync(file.fileno())
     publish(aside, path)
 

@@ -2,197 +2,108 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import pickle
 import shutil
 import tarfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import xxhash
 
-import drivetrain
 from drivetrain import DataError, Dataset, Frame, PluginError, encode_key, frame_to_parts
 
+from .assembly import assemble
 from .checks import row_of
+from .pictures import changed
+from .plan import Plan
 from .reader import ShardFile, ShardSet
+from .rows import ShardRows, read_rows, rows_file, sizes_of, table_of, write_rows
 from .shards import (
     DATASET_FILE,
-    FORMAT_VERSION,
-    INDEX_FILE,
-    PLAN_FILE,
-    SHARDS_FILE,
     TEMPORARY,
+    WORK_FOLDER,
     Damage,
-    Table,
     TableBuilder,
-    content_id,
-    order_id,
+    aside_of,
     publish,
     shard_name,
     write_atomically,
 )
 
 _BLOCK = tarfile.BLOCKSIZE
-Rows = list[dict[str, Any]]
 Progress = Callable[[int, int], None]
-SCHEMA = pa.schema(
-    {
-        "key": pa.string(), "shard": pa.string(), "number": pa.int64(), "scene": pa.string(), "timestamp": pa.int64(),
-        "tags": pa.map_(pa.string(), pa.string()), "labelled": pa.list_(pa.string()),
-        "class_counts": pa.map_(pa.string(), pa.map_(pa.string(), pa.int64())),
-    }
-)  # fmt: skip
-SHARD_SCHEMA = pa.schema({"name": pa.string(), "samples": pa.int64(), "bytes": pa.int64(), "checksum": pa.uint64()})
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a folder is converted from; a half-written set goes on only with an equal one."""
-
-    dataset: str
-    split: str
-    samples: int
-    samples_per_shard: int
-
-    def difference(self, other: Mapping[str, Any]) -> str:
-        """How ``other`` differs, in words; empty where it does not."""
-        mine = asdict(self)
-        return ", ".join(
-            f"{name} {other.get(name)!r} instead of {mine[name]!r}" for name in mine if other.get(name) != mine[name]
-        )
+Chunk = tuple[int, Sequence[Any]]
+"""A shard's number and its references."""
 
 
 def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
-            samples_per_shard: int, progress: Progress | None = None) -> ShardSet:  # fmt: skip
+            samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,
+            resize: str | None = None, progress: Progress | None = None) -> ShardSet | None:  # fmt: skip
     """Write ``split`` of ``dataset`` at ``source`` as a shard set in ``out``; ``progress(samples done, samples)``.
 
-    Whole shards of a half-written set are kept. Raises DataError for a folder that holds something else, for equal keys,
-    and for frames that contradict their dataset's classes.
+    ``part`` (i, n), i from 1: only every n-th shard, beside n - 1 other processes on any hosts. Whichever ends last makes
+    the set of them; None is returned while shards are missing. Whole shards of a half-written set are kept. Raises
+    DataError for a folder that holds something else, for equal keys, and for frames that contradict their classes.
     """
     refs = list(dataset.index(source, split))
-    plan = Plan(dataset_name, split, len(refs), samples_per_shard)
+    plan = Plan(dataset_name, split, len(refs), samples_per_shard, reencode, resize)
+    job = _Job(dataset, plan, out)
     if (out / DATASET_FILE).exists():
-        return _complete(out, plan, dataset, refs)
-    _begin(out, plan)
-    _check_space(dataset, refs, out)
-    chunks = [refs[i : i + samples_per_shard] for i in range(0, len(refs), samples_per_shard)]
-    job = _Job(dataset, dataset_name, out)
-    rows: list[Rows] = [[] for _ in chunks]
-    seen: dict[str, int] = {}
-    for number, found in _run(job, chunks, workers):
-        rows[number] = found
-        _refuse_duplicates(out, seen, number, found)
+        return _complete(job, refs)
+    plan.begin(out)
+    first, step = part
+    chunks = [(i, refs[i * samples_per_shard : (i + 1) * samples_per_shard]) for i in range(first - 1, plan.shards, step)]
+    _sweep(out, chunks, alone=step == 1)
+    _check_space(job, [ref for _, chunk in chunks for ref in chunk], [number for number, _ in chunks])
+    done, total = 0, sum(len(chunk) for _, chunk in chunks)
+    for samples in _run(job, chunks, workers):
+        done += samples
         if progress:
-            progress(len(seen), len(refs))
-    _finish(out, plan, dataset, rows)
-    return ShardSet(out)
+            progress(done, total)
+    return ShardSet(out) if assemble(out, plan, dataset.classes) else None
 
 
-def _complete(out: Path, plan: Plan, dataset: Dataset, refs: Sequence[Any]) -> ShardSet:
+def _complete(job: _Job, refs: Sequence[Any]) -> ShardSet:
     """The set that is there, if it is the one that is asked for, as far as its records and its first frame tell."""
-    shards = ShardSet(out)
-    difference = plan.difference(shards.info)
-    if not difference and shards.classes != {task: list(infos) for task, infos in dataset.classes.items()}:
+    shards = ShardSet(job.out)
+    difference = job.plan.difference(shards.info)
+    if not difference and shards.classes != {task: list(infos) for task, infos in job.dataset.classes.items()}:
         difference = "its classes differ"
-    if not difference and refs and frame_to_parts(shards.frame(0)) != frame_to_parts(dataset.load(refs[0])):
+    if not difference and refs and frame_to_parts(shards.frame(0)) != frame_to_parts(job.frame(refs[0])):
         difference = "its first frame differs"
     if difference:
-        raise DataError(f"{out} holds another shard set: {difference}", remedy="choose another folder, or delete this one")
+        raise DataError(f"{job.out} holds another shard set: {difference}",
+                        remedy="choose another folder, or delete this one")  # fmt: skip
     return shards
 
 
-def _begin(out: Path, plan: Plan) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    begun = out / PLAN_FILE
-    if begun.exists():
-        difference = plan.difference(json.loads(begun.read_text()))
-        if difference:
-            raise DataError(f"{out} holds a half-written shard set: {difference}",
-                            remedy="repeat that conversion, choose another folder, or delete this one")  # fmt: skip
-    elif any(not path.name.startswith(TEMPORARY) for path in out.iterdir()):
-        raise DataError(f"{out} is not empty, and holds no shard set", remedy="choose another folder")
-    for path in out.glob(f"{TEMPORARY}*"):
-        path.unlink()
-    write_atomically(begun, json.dumps(asdict(plan), sort_keys=True).encode())
+def _sweep(out: Path, chunks: Sequence[Chunk], alone: bool) -> None:
+    """Remove what a killed attempt left aside; a part only what belongs to its own shards."""
+    mine = {shard_name(number) for number, _ in chunks}
+    for path in (out / WORK_FOLDER).glob(f"{TEMPORARY}*"):
+        if alone or path.name.removeprefix(TEMPORARY).partition(".")[0] in mine:
+            path.unlink(missing_ok=True)
 
 
-def _check_space(dataset: Dataset, refs: Sequence[Any], out: Path) -> None:
+def _check_space(job: _Job, refs: Sequence[Any], numbers: Sequence[int]) -> None:
     """Estimated from three frames; whole shards of an earlier attempt need no room again."""
     if not refs:
         return
     probes = [refs[i] for i in sorted({0, len(refs) // 2, len(refs) - 1})]
-    parts = [part for ref in probes for part in frame_to_parts(dataset.load(ref)).values()]
-    needed = sum(len(part) + 2 * _BLOCK for part in parts) * len(refs) // len(probes)
-    written = sum(path.stat().st_size for path in out.glob("*.tar"))
-    free = shutil.disk_usage(out).free
-    if free < needed - written:
-        raise DataError(f"{out}: the shard set needs about {(needed - written) / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+    contents = [part for ref in probes for part in frame_to_parts(job.frame(ref)).values()]
+    needed = sum(len(content) + 2 * _BLOCK for content in contents) * len(refs) // len(probes)
+    tars = (job.out / f"{shard_name(number)}.tar" for number in numbers)
+    needed -= sum(path.stat().st_size for path in tars if path.exists())
+    free = shutil.disk_usage(job.out).free
+    if free < needed:
+        raise DataError(f"{job.out}: the shard set needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
                         remedy="free some space, or choose another folder")  # fmt: skip
-
-
-def _refuse_duplicates(out: Path, seen: dict[str, int], number: int, rows: Rows) -> None:
-    for row in rows:
-        key = row["key"]
-        if key in seen:
-            for shard in {seen[key], number}:  # they are made again once the dataset is mended
-                (out / f"{shard_name(shard)}.idx").unlink(missing_ok=True)
-            raise DataError(f"two frames have the key {key!r} ({shard_name(seen[key])}, {shard_name(number)})",
-                            remedy="keys are unique in a dataset: mend its reader")  # fmt: skip
-        seen[key] = number
-
-
-def _finish(out: Path, plan: Plan, dataset: Dataset, rows: list[Rows]) -> None:
-    tables = [Table.read(out / f"{shard_name(i)}.idx") for i in range(len(rows))]
-    records = [
-        {**row, "shard": shard_name(shard), "number": number}
-        for number, (shard, row) in enumerate((shard, row) for shard, found in enumerate(rows) for row in found)
-    ]
-    columns = {name: [record[name] for record in records] for name in SCHEMA.names}
-    for name in ("tags", "class_counts"):
-        columns[name] = [_as_map(value) for value in columns[name]]
-    _write_table(out / INDEX_FILE, pa.table(columns, schema=SCHEMA))
-    names, samples = [shard_name(i) for i in range(len(tables))], [len(table) for table in tables]
-    listed = {
-        "name": names, "samples": samples,
-        "bytes": [table.tar_bytes for table in tables], "checksum": [table.checksum for table in tables],
-    }  # fmt: skip
-    _write_table(out / SHARDS_FILE, pa.table(listed, schema=SHARD_SCHEMA))
-    info = {
-        "format_version": FORMAT_VERSION, **asdict(plan), "tool_version": drivetrain.__version__,
-        "classes": {task: [asdict(info) for info in infos] for task, infos in dataset.classes.items()},
-        "cameras": _cameras(records), "bytes": sum(table.tar_bytes for table in tables),
-        "shards": len(tables), "order_id": order_id(list(zip(names, samples))),
-        "content_id": content_id([table.checksum for table in tables]),
-    }  # fmt: skip
-    write_atomically(out / DATASET_FILE, (json.dumps(info, indent=1) + "\n").encode())
-    (out / PLAN_FILE).unlink()
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomically(path, sink.getvalue().to_pybytes())
-
-
-def _as_map(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, _as_map(inner) if isinstance(inner, Mapping) else inner) for name, inner in sorted(value.items())]
-
-
-def _cameras(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, int]]]:
-    """camera -> the (width, height) that occur."""
-    sizes: dict[str, set[tuple[int, int]]] = {}
-    for row in rows:
-        for camera, size in row["sizes"].items():
-            sizes.setdefault(camera, set()).add(size)
-    return {camera: sorted(found) for camera, found in sorted(sizes.items())}
 
 
 # ---------------------------------------------------------------- shards, each by one process
@@ -201,70 +112,91 @@ def _cameras(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, int
 @dataclass(frozen=True)
 class _Job:
     dataset: Dataset
-    name: str
+    plan: Plan
     out: Path
 
-    def shard(self, number: int, refs: Sequence[Any]) -> Rows:
-        """The rows of shard ``number``, kept if it is whole, written if not."""
-        path = self.out / shard_name(number)
-        rows = self._kept(path, refs)
-        return self._written(path, refs) if rows is None else rows
+    def frame(self, ref: Any) -> Frame:
+        """The frame as it is stored."""
+        return changed(self.dataset.load(ref), self.plan.reencode, self.plan.resize)
 
-    def _kept(self, path: Path, refs: Sequence[Any]) -> Rows | None:
-        """None where the shard is missing, damaged, or begins with a frame that the dataset gives otherwise by now."""
+    def shard(self, number: int, refs: Sequence[Any]) -> int:
+        """Shard ``number``, kept if it is whole, written if not. Returns its samples."""
+        if not self._kept(number, refs):
+            self._write(number, refs)
+        return len(refs)
+
+    def _kept(self, number: int, refs: Sequence[Any]) -> bool:
+        """False where the shard is missing, damaged, or its first or last frame is by now another in the dataset."""
         try:
-            shard = ShardFile(path)
-            if len(shard.table) != len(refs) or not shard.whole:
-                return None
-            if frame_to_parts(shard.frame(0)) != frame_to_parts(self.dataset.load(refs[0])):
-                return None
-            return [row_of(shard.frame(i), self.dataset.classes, str(path)) for i in range(len(refs))]
+            rows, shard = read_rows(self.out, number), ShardFile(self.out / shard_name(number))
+            if not shard.whole or (len(shard.table), shard.table.checksum) != (len(refs), rows.checksum):
+                return False
+            ends = {0, len(refs) - 1}
+            return all(frame_to_parts(shard.frame(i)) == frame_to_parts(self.frame(refs[i])) for i in ends)
         except (Damage, FileNotFoundError, DataError):
-            return None
+            return False
 
-    def _written(self, path: Path, refs: Sequence[Any]) -> Rows:
-        rows, builder = [], TableBuilder()
-        aside = path.with_name(f"{TEMPORARY}{path.name}.tar-{os.getpid()}")
-        with open(aside, "wb") as tar:
+    def _write(self, number: int, refs: Sequence[Any]) -> None:
+        path, rows, builder = self.out / shard_name(number), [], TableBuilder()
+        rows_file(self.out, number).unlink(missing_ok=True)  # from here on the shard is not whole
+        tar_path = path.with_suffix(".tar")
+        aside = aside_of(tar_path)
+        with open(aside, "wb", buffering=0) as tar:
+            size = 0
             for ref in refs:
-                frame = self.dataset.load(ref)
-                rows.append(row_of(frame, self.dataset.classes, f"{self.name}: {ref!r}"))
-                _append(tar, frame, builder)
-            tar.write(bytes(2 * _BLOCK))
-            tar.flush()
+                frame = self.frame(ref)
+                rows.append(row_of(frame, self.dataset.classes, f"{self.plan.dataset}: {ref!r}"))
+                size += _append(tar.fileno(), size, frame, builder)
+            size += _write_all(tar.fileno(), [bytes(2 * _BLOCK)])
             os.fsync(tar.fileno())
-        size = aside.stat().st_size
-        publish(aside, path.with_suffix(".tar"))
-        write_atomically(path.with_suffix(".idx"), builder.table(size).to_bytes())
-        return rows
+        table = builder.table(size).to_bytes()
+        publish(aside, tar_path)
+        write_atomically(path.with_suffix(".idx"), table)
+        index = table_of(rows, path.name, number * self.plan.samples_per_shard)
+        write_rows(self.out, number, ShardRows(index, size, int.from_bytes(table[-8:], "little"), sizes_of(rows)))
 
 
-def _append(tar, frame: Frame, builder: TableBuilder) -> None:
-    key, data, members = encode_key(frame.key), bytearray(), []
+def _append(tar: int, offset: int, frame: Frame, builder: TableBuilder) -> int:
+    """Write a frame's files at ``offset``, where ``tar`` ends; returns how many bytes. Contents are hashed and written
+    where they lie, with no copy of them made."""
+    key, pieces, members, length = encode_key(frame.key), [], [], 0
     for suffix, content in frame_to_parts(frame).items():
         info = tarfile.TarInfo(f"{key}.{suffix}")  # owner, group and time stay 0: equal frames give equal bytes
         info.size = len(content)
-        data += info.tobuf(tarfile.PAX_FORMAT)
-        members.append((suffix, len(data), len(content)))
-        data += content
-        data += bytes(-len(content) % _BLOCK)
-    builder.add(tar.tell(), bytes(data), members)
-    tar.write(data)
+        header, padding = info.tobuf(tarfile.PAX_FORMAT), bytes(-len(content) % _BLOCK)
+        members.append((suffix, length + len(header), len(content), xxhash.xxh3_64_intdigest(content)))
+        pieces += [header, content, padding]
+        length += len(header) + len(content) + len(padding)
+    checksum = xxhash.xxh3_64()
+    for piece in pieces:
+        checksum.update(piece)
+    builder.add(offset, length, checksum.intdigest(), members)
+    return _write_all(tar, pieces)
 
 
-def _run(job: _Job, chunks: Sequence[Sequence[Any]], workers: int) -> Iterator[tuple[int, Rows]]:
-    """(shard number, rows) as the shards become whole."""
+def _write_all(file: int, pieces: Sequence[bytes]) -> int:
+    total = sum(len(piece) for piece in pieces)
+    written = os.writev(file, pieces) if len(pieces) <= os.sysconf("SC_IOV_MAX") else 0
+    if written < total:  # a full pipe of the file system, or a signal
+        rest = memoryview(b"".join(pieces))[written:]
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    return total
+
+
+def _run(job: _Job, chunks: Sequence[Chunk], workers: int) -> Iterator[int]:
+    """The samples of each shard as the shards become whole."""
     workers = min(workers, len(chunks))
     if workers < 2:
-        yield from ((number, job.shard(number, refs)) for number, refs in enumerate(chunks))
+        yield from (job.shard(number, refs) for number, refs in chunks)
         return
     _refuse_unpicklable(job)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(job,)) as pool:
-        futures = {pool.submit(_shard, number, refs): number for number, refs in enumerate(chunks)}
+        futures = [pool.submit(_shard, number, refs) for number, refs in chunks]
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -273,7 +205,7 @@ def _refuse_unpicklable(job: _Job) -> None:
     try:
         pickle.dumps(job)
     except Exception as error:  # pickle raises what the object's own code raises
-        raise PluginError(f"dataset {job.name!r} cannot be sent to worker processes: {error}",
+        raise PluginError(f"dataset {job.plan.dataset!r} cannot be sent to worker processes: {error}",
                           remedy="convert with one worker, or make the dataset picklable") from error  # fmt: skip
 
 
@@ -293,6 +225,6 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _shard(number: int, refs: Sequence[Any]) -> Rows:
+def _shard(number: int, refs: Sequence[Any]) -> int:
     assert _job is not None
     return _job.shard(number, refs)

@@ -1,0 +1,66 @@
+"""Frames encoded anew and resized, when a plan asks for it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from drivetrain import Boxes, Camera, DataError, Encoded, Frame, View
+
+from .decode import decode_mask, draw_image
+from .placement import place
+from .shards import Damage
+
+
+def changed(frame: Frame, reencode: str | None, resize: str | None) -> Frame:
+    """``frame`` with its pictures as the plan wants them; the frame itself where it wants nothing.
+
+    A resize is a pure scaling: boxes, ignore regions and intrinsics follow, masks by nearest neighbour.
+    """
+    if reencode is None and resize is None:
+        return frame
+    try:
+        cameras = {name: _camera(camera, reencode, resize) for name, camera in frame.cameras.items()}
+    except Damage as error:
+        raise DataError(f"frame {frame.key!r}: {error}") from error
+    return dataclasses.replace(frame, cameras=cameras)
+
+
+def _camera(camera: Camera, reencode: str | None, resize: str | None) -> Camera:
+    assert camera.image is not None, "a stored camera has its image"
+    size = camera.height, camera.width
+    width, height = (int(word) for word in resize.split("x")) if resize else (camera.width, camera.height)
+    view = View.identity(*size).scaled(height, width)
+    picture = np.empty((height, width, 3), np.uint8)
+    draw_image(camera.image, size, place(view, *size, ()), picture)
+    image = _encoded(picture, reencode or ("png" if camera.image.format == "png" else "jpg:95"))
+    if (height, width) == size:
+        return dataclasses.replace(camera, image=image)
+    return dataclasses.replace(
+        camera, image=image, width=width, height=height, semantic=_mask(camera, (width, height)),
+        boxes=None if camera.boxes is None else _boxes(camera.boxes, view),
+        ignore_regions=None if camera.ignore_regions is None else view.boxes(camera.ignore_regions),
+        intrinsics=None if camera.intrinsics is None else view.matrix @ camera.intrinsics,
+    )  # fmt: skip
+
+
+def _boxes(boxes: Boxes, view: View) -> Boxes:
+    return dataclasses.replace(boxes, xyxy=view.boxes(boxes.xyxy))
+
+
+def _mask(camera: Camera, size: tuple[int, int]) -> Encoded | None:
+    if not isinstance(camera.semantic, Encoded):
+        return None
+    mask = cv2.resize(decode_mask(camera.semantic), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return Encoded(cv2.imencode(".png", mask)[1].tobytes(), "png")
+
+
+def _encoded(picture: np.ndarray, how: str) -> Encoded:
+    """``picture`` uint8 [H, W, 3] RGB as ``png`` or ``jpg:QUALITY``, the latter with full chroma from quality 95 on."""
+    if how == "png":
+        return Encoded(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes(), "png")
+    quality = int(how.partition(":")[2])
+    return Encoded(simplejpeg.encode_jpeg(picture, quality, "RGB", "444" if quality >= 95 else "420"), "jpg")
