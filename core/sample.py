@@ -54,6 +54,12 @@ class Sample:
     lidars: dict[str, LidarSample] = field(default_factory=dict)
     history: tuple[dict[str, CameraSample], ...] = ()
 
+    @property
+    def pictures(self) -> dict[str, CameraSample]:
+        """All of its pictures: ``NAME``, and ``NAME@K`` for those of the history, K frames back."""
+        back = {f"{n}@{k}": camera for k, cameras in enumerate(self.history[::-1], 1) for n, camera in cameras.items()}
+        return {**self.cameras, **back}
+
 
 class Transform:
     """Base of transforms. ``training_only`` transforms are left out in evaluation."""

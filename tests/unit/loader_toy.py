@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from drivetrain import Boxes, Camera, ClassInfo, DataSpec, Encoded, Frame, Source, Transform
+from drivetrain import Boxes, Camera, ClassInfo, DataSpec, Encoded, Frame, Lidar, Source, Transform
 from drivetrain.plugins.loaders.webdataset.config import WebDatasetConfig
 from drivetrain.plugins.loaders.webdataset.loader import WebDatasetLoader, build
 
@@ -67,6 +67,20 @@ class Toy:
         key = self.keys[ref] if self.keys else f"frame/{ref:05d}"
         camera |= self.changes.get(ref, {})
         return Frame(key, f"drive{ref // 10}", {"weather": "rain"}, {"cam_front": Camera(**camera)})
+
+
+class Rig(Toy):
+    """Toy frames with a second camera and a lidar whose sweep has as many points as the frame's number."""
+
+    def load(self, ref: int) -> Frame:
+        frame = super().load(ref)
+        front = frame.cameras["cam_front"]
+        frame.cameras["cam_back"] = replace(
+            front, image=jpg(np.full((*self.size, 3), ref, np.uint8)), semantic=None, boxes=None
+        )
+        points = np.arange(4 * ref, dtype=np.float32).reshape(ref, 4)
+        frame.lidars["lidar_top"] = Lidar(points, ("x", "y", "z", "intensity"), timestamp=ref, sensor_to_ego=np.eye(4))
+        return frame
 
 
 class Resize(Transform):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from drivetrain import IGNORE, TASKS, Boxes, Camera, ClassInfo, DataError, Encoded, Frame, near_matches
+from drivetrain import IGNORE, TASKS, Boxes, Camera, ClassInfo, DataError, Encoded, Frame, Lidar, near_matches
 
 Classes = Mapping[str, Sequence[ClassInfo]]
 SEGMENTATION, DETECTION = "semantic_segmentation", "object_detection"
@@ -35,7 +35,8 @@ def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
             total = counts.setdefault(task, {})
             for label, count in found.items():
                 total[label] = total.get(label, 0) + count
-    times = [camera.timestamp for camera in frame.cameras.values() if camera.timestamp is not None]
+    sensors: list[Camera | Lidar] = [*frame.cameras.values(), *frame.lidars.values()]
+    times = [sensor.timestamp for sensor in sensors if sensor.timestamp is not None]
     return {
         "key": frame.key, "scene": frame.scene, "timestamp": times[0] if times else None, "tags": dict(frame.tags),
         "labelled": sorted(counts), "class_counts": counts,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from drivetrain import IGNORE, Batch, CameraBatch, CameraSample, Sample, UserError
+from drivetrain import IGNORE, Batch, CameraBatch, CameraSample, LidarBatch, LidarSample, Sample, UserError
 
 from .checks import DETECTION, SEGMENTATION
 
@@ -128,12 +128,29 @@ def _write(row: np.ndarray, content: np.ndarray, padding: int) -> None:
 
 def collate(samples: Sequence[Sample], canvases: dict[str, Canvas], lease: Lease, pin: bool, step: int, slot: int,
             filler: bool) -> Batch:  # fmt: skip
-    """The batch of ``samples``; ``canvases`` are those that they were drawn on, by camera."""
-    cameras = {name: _camera([sample.cameras[name] for sample in samples], canvas, lease) for name, canvas in canvases.items()}
+    """The batch of ``samples``; ``canvases`` are those that they were drawn on, by picture (`Sample.pictures`)."""
+    drawn = [sample.pictures for sample in samples]
+    pictures = {name: _camera([d[name] for d in drawn], canvases[name], lease) for name in drawn[0]}
+    cameras = {name: pictures[name] for name in samples[0].cameras}
+    past = range(len(samples[0].history), 0, -1)
+    history = tuple({name: pictures[f"{name}@{back}"] for name in cameras} for back in past)
+    lidars = {name: _lidar([sample.lidars[name] for sample in samples]) for name in samples[0].lidars}
     frames = [sample.frame for sample in samples if sample.frame is not None]
     positions = torch.tensor([sample.position for sample in samples])
-    batch = Batch([sample.key for sample in samples], positions, cameras, step, slot, frames or None, filler, lease)
+    batch = Batch(
+        [sample.key for sample in samples], positions, cameras, step, slot, frames or None, filler, lease, lidars, history
+    )
     return batch.map(lambda t: t if t.is_pinned() else t.pin_memory()) if pin else batch
+
+
+def _lidar(sweeps: list[LidarSample]) -> LidarBatch:
+    unknown = np.full((4, 4), np.nan)
+    poses = np.stack([unknown if sweep.sensor_to_ego is None else sweep.sensor_to_ego for sweep in sweeps])
+    return LidarBatch(
+        points=torch.from_numpy(np.concatenate([sweep.points for sweep in sweeps])),
+        lengths=torch.tensor([len(sweep.points) for sweep in sweeps]),
+        sensor_to_ego=torch.from_numpy(poses.astype(np.float32)),
+    )
 
 
 def _camera(samples: list[CameraSample], canvas: Canvas, lease: Lease) -> CameraBatch:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from drivetrain import DataSpec, Sample
+from drivetrain import DataSpec, Frame, Sample
 
 from .checks import SEGMENTATION
 from .reader import parse
@@ -43,25 +43,30 @@ class Samples:
 
     def __init__(self, spec: DataSpec, training: bool):
         sources = [OpenSource.open(source, spec) for source in spec.sources]
-        self.training, self.sources = training, Sources(sources)
+        self._spec, self.training, self.sources = spec, training, Sources(sources)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
         self.with_mask = SEGMENTATION in spec.tasks
 
     def make(self, request: Request, outputs: Outputs, outcome: Outcome) -> None:
         """Sets ``outcome.sample``. Raises Damage for bad bytes, OSError where reading fails, DataError for wrong labels."""
         source, shard = self.sources.find(request.shard)
+        clip = source.shards.clip(shard, request.place, self._spec.clip_frames, self._spec.clip_stride)
+        *history, frame = [self._frame(source, *at, outcome) for at in clip]
         began = time.perf_counter()
         try:
-            parts = source.shards.read(shard, request.place)
-        finally:
-            read = time.perf_counter()
-            outcome.seconds_reading += read - began
-        outcome.bytes += sum(map(len, parts.values()))
-        try:
             where = source.shards.name(shard)
-            outcome.sample = self._maker.make(parse(parts), source, request.position, outputs, where)
+            outcome.sample = self._maker.make(frame, source, request.position, outputs, where, history)
         finally:
-            outcome.seconds_decoding += time.perf_counter() - read
+            outcome.seconds_decoding += time.perf_counter() - began
+
+    def _frame(self, source: OpenSource, shard: int, place: int, outcome: Outcome) -> Frame:
+        began = time.perf_counter()
+        try:
+            parts = source.shards.read(shard, place, self._maker.wanted)
+        finally:
+            outcome.seconds_reading += time.perf_counter() - began
+        outcome.bytes += sum(map(len, parts.values()))
+        return parse(parts)
 
     def record(self, request: Request, damage: Damage) -> dict[str, Any]:
         """What the quarantine says of a damaged sample."""

@@ -14,12 +14,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import xxhash
 
 from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
 
 from .rows import KeyColumn
-from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, strange_names
+from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, Wanted, strange_names
+from .timeline import clip, previous
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,15 +54,18 @@ class ShardFile:
         """Whether the tar is as long as it was written."""
         return os.fstat(self._fd).st_size == self.table.tar_bytes
 
-    def parts(self, place: int) -> dict[str, memoryview]:
-        """A sample's files, suffix -> bytes. Raises Damage where they do not match their checksum."""
-        offset, length, checksum = self.table.range(place)
-        if offset + length > os.fstat(self._fd).st_size:  # before memory is taken for what a table declares
-            raise Damage(f"{self.path}, sample {place}: the tar ends before it")
-        data = os.pread(self._fd, length, offset)
-        if xxhash.xxh3_64_intdigest(data) != checksum:
-            raise Damage(f"{self.path}, sample {place}: the bytes do not match their checksum")
-        return self.table.parts(place, data)
+    def parts(self, place: int, wanted: Wanted | None = None) -> dict[str, memoryview]:
+        """A sample's files, suffix -> bytes, those that are ``wanted`` (None: all). Raises Damage where they do not match
+        their checksums."""
+        parts: dict[str, memoryview] = {}
+        for piece in self.table.pieces(place, wanted):
+            if piece.offset + piece.length > os.fstat(self._fd).st_size:  # before memory is taken for what a table declares
+                raise Damage(f"{self.path}, sample {place}: the tar ends before it")
+            data = os.pread(self._fd, piece.length, piece.offset)
+            if not piece.matches(data):
+                raise Damage(f"{self.path}, sample {place}: the bytes do not match their checksum")
+            parts |= piece.parts(data)
+        return parts
 
     def frame(self, place: int) -> Frame:
         return parse({suffix: bytes(part) for suffix, part in self.parts(place).items()})
@@ -122,6 +125,22 @@ class ShardSet:
     def _keys(self) -> KeyColumn:
         return KeyColumn(self.folder / INDEX_FILE)
 
+    @cached_property
+    def before(self) -> np.ndarray:
+        """uint32 [frames]: the number of the frame before each in its scene, by time (`timeline.previous`)."""
+        rows = self._parquet(INDEX_FILE, ["scene", "timestamp"])
+        scenes = rows.column("scene").combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        times = rows.column("timestamp").fill_null(0).to_numpy()
+        return previous(scenes, times)
+
+    def clip(self, shard: int, place: int, frames: int, stride: int) -> list[tuple[int, int]]:
+        """Where the frames of a clip lie that ends with this one, oldest first (`timeline.clip`)."""
+        if frames == 1:
+            return [(shard, place)]
+        with self._lock:
+            before = self.before
+        return [self.locate(number) for number in clip(before, int(self._starts[shard]) + place, frames, stride)]
+
     def locate(self, number: int) -> tuple[int, int]:
         """The shard that holds sample ``number``, and its place inside."""
         if not 0 <= number < len(self):
@@ -129,9 +148,10 @@ class ShardSet:
         shard = int(np.searchsorted(self._starts, number, "right")) - 1
         return shard, number - int(self._starts[shard])
 
-    def read(self, shard: int, place: int) -> dict[str, memoryview]:
-        """A sample's files. Raises Damage for bad bytes; OSError, after retries, where reading fails."""
-        return _retried(lambda: self._shard(shard).parts(place))
+    def read(self, shard: int, place: int, wanted: Wanted | None = None) -> dict[str, memoryview]:
+        """A sample's files, those that are ``wanted`` (None: all). Raises Damage for bad bytes; OSError, after retries, where
+        reading fails."""
+        return _retried(lambda: self._shard(shard).parts(place, wanted))
 
     def frame(self, number: int) -> Frame:
         """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from drivetrain import (
     DataSpec,
     Encoded,
     Frame,
+    LidarSample,
     RecipeError,
     Rng,
     Sample,
@@ -26,6 +27,7 @@ from drivetrain import (
     Taxonomy,
     Transform,
     View,
+    decode_array,
     near_matches,
 )
 
@@ -33,12 +35,13 @@ from .checks import DETECTION, SEGMENTATION
 from .decode import decode_mask, draw_image, draw_mask, grids
 from .placement import Placement, place
 from .reader import ShardSet
+from .shards import Damage, Wanted
 
 _VISIBLE = 0.1  # a box of which less is left in the output is not learnt
 Output = tuple[np.ndarray, np.ndarray | None]
 """What is written into: the image uint8 [H, W, 3] and, if wanted, the mask uint8 [H, W]."""
 Outputs = Callable[[str, tuple[int, int]], Output]
-"""(camera, (height, width)) -> where it goes."""
+"""(picture, (height, width)) -> where it goes; pictures are named as in `Sample.pictures`."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,30 @@ class SampleMaker:
 
     def __init__(self, spec: DataSpec, cameras: tuple[str, ...], training: bool):
         self.cameras, self.training, self.seed, self.tasks = cameras, training, spec.seed, spec.tasks
+        self.lidars = spec.lidars
+        masks = [f"{name}.semantic" for name in cameras] if SEGMENTATION in spec.tasks else []
+        self.wanted = Wanted(frozenset([*cameras, *masks, *spec.lidars]))
         self.transforms: dict[str, Transform] = {
             name: transform for name, transform in spec.transforms.items() if training or not transform.training_only
         }
 
-    def make(self, frame: Frame, source: OpenSource, position: int, outputs: Outputs, where: str) -> Sample:
+    def make(self, frame: Frame, source: OpenSource, position: int, outputs: Outputs, where: str,
+             history: Sequence[Frame] = ()) -> Sample:  # fmt: skip
         """Raises Damage for what cannot be decoded, DataError for labels that contradict the source's classes."""
-        cameras, labels = {}, {}
+        labels: dict[str, Camera] = {}
+        cameras = self._cameras(frame, source, position, outputs, where, "", labels)
+        past = [
+            self._cameras(earlier, source, position, outputs, where, f"@{back}")
+            for back, earlier in zip(range(len(history), 0, -1), history)
+        ]
+        lidars = {name: _sweep(frame, name, where) for name in self.lidars}
+        truth = None if self.training else dataclasses.replace(frame, cameras=labels)
+        return Sample(frame.key, position, cameras, truth, lidars, tuple(past))
+
+    def _cameras(self, frame: Frame, source: OpenSource, position: int, outputs: Outputs, where: str, back: str,
+                 labels: dict[str, Camera] | None = None) -> dict[str, CameraSample]:  # fmt: skip
+        """The frame's pictures, drawn to ``NAME`` + ``back``; in evaluation its ``labels`` in the recipe's classes too."""
+        cameras = {}
         for name in self.cameras:
             what = f"frame {frame.key!r} in {where}, camera {name!r}"
             if name not in frame.cameras:
@@ -113,10 +133,10 @@ class SampleMaker:
             camera, mask = frame.cameras[name], None
             if SEGMENTATION in self.tasks and camera.semantic is not None:
                 mask = _checked_mask(camera, what)
-            cameras[name] = self._camera(camera, mask, source, position, partial(outputs, name), what)
-            if not self.training:
+            cameras[name] = self._camera(camera, mask, source, position, partial(outputs, name + back), what)
+            if labels is not None and not self.training:
                 labels[name] = _mapped(camera, mask, source.readers, what)
-        return Sample(frame.key, position, cameras, None if self.training else dataclasses.replace(frame, cameras=labels))
+        return cameras
 
     def _camera(self, camera: Camera, mask: np.ndarray | None, source: OpenSource, position: int,
                 outputs: Callable[[tuple[int, int]], Output], what: str) -> CameraSample:  # fmt: skip
@@ -141,6 +161,20 @@ class SampleMaker:
         for name, transform in self.transforms.items():
             sample = transform.pixels(sample, rngs[name])
         return sample
+
+
+def _sweep(frame: Frame, name: str, where: str) -> LidarSample:
+    """Raises Damage for what is no array of points."""
+    if name not in frame.lidars:
+        raise DataError(f"frame {frame.key!r} in {where}: it has no lidar {name!r}")
+    lidar = frame.lidars[name]
+    try:
+        points = decode_array(lidar.points) if isinstance(lidar.points, Encoded) else lidar.points
+    except ValueError as error:
+        raise Damage(f"lidar {name!r}: {error}") from error
+    if points.ndim != 2 or points.shape[1] != len(lidar.fields):
+        raise Damage(f"lidar {name!r}: points of shape {points.shape} for the fields {', '.join(lidar.fields)}")
+    return LidarSample(points.astype(np.float32), lidar.sensor_to_ego)
 
 
 def _is_labelled(camera: Camera, task: str) -> bool:

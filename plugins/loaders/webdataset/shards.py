@@ -20,6 +20,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ WORK_FOLDER = ".conversion"
 PLAN_FILE = f"{WORK_FOLDER}/plan.json"
 TEMPORARY = ".tmp-"
 
+_GAP = 16 * 1024  # bytes between two wanted files that are read too
 _MAGIC = b"DTSHARD\0"
 _HEADER = struct.Struct("<8sIIQQQ")  # magic, version, bytes of suffixes, samples, members, bytes of the tar
 _SAMPLE = np.dtype([("offset", "<u8"), ("length", "<u8"), ("checksum", "<u8"), ("first", "<u4"), ("members", "<u4")])
@@ -58,6 +60,46 @@ def strange_names(names: pa.Array) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which files of a sample are read: the frame's own ``json``, and those whose names without an ending are ``stems``."""
+
+    stems: frozenset[str]
+
+    def __call__(self, suffix: str) -> bool:
+        stem, _, ending = suffix.rpartition(".")
+        return not stem or stem in self.stems or not ending
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A byte range of a tar with some of a sample's files: (suffix, offset inside, length, xxh3_64). ``checksum``: of the
+    whole range, where it is a whole sample."""
+
+    offset: int
+    length: int
+    files: Sequence[tuple[str, int, int, int]]
+    checksum: int | None = None
+
+    def matches(self, data: bytes) -> bool:
+        if len(data) != self.length:
+            return False
+        if self.checksum is not None:
+            return xxhash.xxh3_64_intdigest(data) == self.checksum
+        view = memoryview(data)
+        return all(xxhash.xxh3_64_intdigest(view[start : start + size]) == content for _, start, size, content in self.files)
+
+    def parts(self, data: bytes) -> dict[str, memoryview]:
+        """Suffix -> the file's bytes, as views into ``data``."""
+        view = memoryview(data)
+        return {suffix: view[start : start + size] for suffix, start, size, _ in self.files}
+
+
+@lru_cache(maxsize=64)
+def _wanted_of(suffixes: tuple[str, ...], wanted: Wanted) -> tuple[bool, ...]:
+    return tuple(map(wanted, suffixes))
+
+
+@dataclass(frozen=True)
 class Table:
     """Where a shard's samples and their files lie. ``samples`` and ``members`` are structured arrays."""
 
@@ -75,12 +117,24 @@ class Table:
         offset, length, checksum, _, _ = self.samples[place].item()
         return offset, length, checksum
 
-    def parts(self, place: int, data: bytes) -> dict[str, memoryview]:
-        """A sample's files, suffix -> bytes, as views into its byte range ``data``."""
-        _, _, _, first, count = self.samples[place].item()
-        view = memoryview(data)
-        members = self.members[first : first + count].tolist()
-        return {self.suffixes[suffix]: view[offset : offset + length] for offset, length, _, suffix in members}
+    def pieces(self, place: int, wanted: Wanted | None = None) -> list[Piece]:
+        """What to read of a sample for the files that are ``wanted``, None for all. Wanted files that lie near each other
+        come in one piece, since a second request costs more than the bytes between them."""
+        offset, length, checksum, first, count = self.samples[place].item()
+        files = [(self.suffixes[n], at, size, content) for at, size, content, n in self.members[first : first + count].tolist()]
+        if wanted is None or all(_wanted_of(self.suffixes, wanted)):
+            return [Piece(offset, length, files, checksum)]
+        pieces: list[Piece] = []
+        for suffix, at, size, content in files:
+            if not wanted(suffix):
+                continue
+            last = pieces[-1] if pieces else None
+            if last is None or offset + at - (last.offset + last.length) > _GAP:
+                pieces.append(Piece(offset + at, size, [(suffix, 0, size, content)]))
+                continue
+            start = offset + at - last.offset
+            pieces[-1] = Piece(last.offset, start + size, [*last.files, (suffix, start, size, content)])
+        return pieces
 
     def to_bytes(self) -> bytes:
         suffixes = json.dumps(self.suffixes).encode()

@@ -190,7 +190,7 @@ def _answer(request: Request, samples: Any, channel: Connection[Any, Any], segme
 
 def _strip(sample: Sample, given: Mapping[str, Any]) -> None:
     """Leave out of the sample what lies in shared memory; what a transform made anew is written there where it fits."""
-    for name, camera in sample.cameras.items():
+    for name, camera in sample.pictures.items():
         image, mask = given[name]
         if _moved(camera.image, image):
             camera.image = None  # type: ignore[assignment]

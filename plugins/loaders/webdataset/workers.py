@@ -216,7 +216,7 @@ class _Process:
 
 def _filled(sample: Sample, given: dict[str, Output]) -> Sample:
     """The sample with the arrays that the worker wrote in place."""
-    for name, camera in sample.cameras.items():
+    for name, camera in sample.pictures.items():
         image, mask = given[name]
         if camera.image is None:
             camera.image = image
