@@ -18,6 +18,7 @@ import xxhash
 
 from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
 
+from .checks import refuse_huge
 from .rows import KeyColumn
 from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, strange_names
 
@@ -32,8 +33,10 @@ _T = TypeVar("_T")
 def parse(parts: Mapping[str, bytes | memoryview]) -> Frame:
     """The Frame of a sample's files. Raises Damage where they are not one."""
     try:
-        return frame_from_parts(parts)
-    except (ValueError, KeyError, TypeError) as error:
+        frame = frame_from_parts(parts)
+        refuse_huge(frame)
+        return frame
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Damage(f"the files are no frame: {error!r}") from error
 
 
