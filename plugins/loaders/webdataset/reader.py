@@ -85,9 +85,7 @@ class ShardSet:
         self.path = str(path)
         self.folder = Path(path)
         self.info: Mapping[str, Any] = _read_info(self.folder)
-        self.classes: Mapping[str, Sequence[ClassInfo]] = {
-            task: [_class_info(values) for values in infos] for task, infos in self.info["classes"].items()
-        }
+        self.classes = _classes(self.info, self.path)
         listed = self._parquet(SHARDS_FILE, ["name", "samples"])
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
         if strange := strange_names(self._names):
@@ -190,6 +188,14 @@ def _retried(read: Callable[[], _T]) -> _T:
         except OSError:
             time.sleep(wait)
     return read()
+
+
+def _classes(info: Mapping[str, Any], where: str) -> Mapping[str, Sequence[ClassInfo]]:
+    try:
+        return {task: [_class_info(values) for values in infos] for task, infos in info["classes"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{DATASET_FILE}: its classes cannot be read: {error!r}", where=where,
+                        remedy="restore it, or write the set again") from error  # fmt: skip
 
 
 def _class_info(values: Mapping[str, Any]) -> ClassInfo:
