@@ -5,7 +5,9 @@ import os
 import random
 import resource
 import shutil
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from drivetrain import DataError
-from drivetrain.plugins.loaders.webdataset.reader import ShardFile
+from drivetrain import DataError, frame_to_parts
+from drivetrain.plugins.loaders.webdataset.reader import ShardFile, parse
 from drivetrain.plugins.loaders.webdataset.shards import Damage, Table
 
 sys.path.append(str(Path(__file__).parent))
@@ -128,3 +130,34 @@ def test_verify_in_processes_says_the_same(sound, tmp_path):
     alone = shards.verify(full=True)
     assert alone and alone == shards.verify(full=True, workers=2)
     assert json.loads((sound / "dataset.json").read_text())["shards"] == 2
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that declares a size and holds nothing."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+def sized(width: str, height: str) -> bytes:
+    camera = f'{{"width": {width}, "height": {height}, "model": "pinhole"}}'
+    return f'{{"key": "a", "scene": "", "tags": {{}}, "cameras": {{"cam_front": {camera}}}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"json": b'{"key": "a", "scene": "", "tags": {}, "cameras": [1]}'},
+        {"json": b"[" * 100_000},
+        {"json": b"3"},
+        {"cam_front.png": bomb(60_000, 60_000)},
+        {"cam_front.semantic.png": bomb(1 << 31, 1 << 31)},
+        {"json": sized("1e99", "4")},
+        {"json": sized("60000", "60000")},
+    ],
+)
+def test_files_that_are_no_frame_are_damage(change):
+    parts = frame_to_parts(Toy(1).load(0))
+    if "cam_front.png" in change:
+        del parts["cam_front.jpg"]
+    with pytest.raises(Damage, match="no frame"):
+        parse(parts | change)

@@ -13,6 +13,7 @@ import simplejpeg
 from drivetrain import IGNORE, TASKS, Boxes, Camera, ClassInfo, DataError, Encoded, Frame, Lidar, near_matches
 
 Classes = Mapping[str, Sequence[ClassInfo]]
+MAX_PIXELS = 1 << 28
 SEGMENTATION, DETECTION = "semantic_segmentation", "object_detection"
 
 
@@ -42,6 +43,20 @@ def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
         "labelled": sorted(counts), "class_counts": counts,
         "sizes": {name: (camera.width, camera.height) for name, camera in frame.cameras.items()},
     }  # fmt: skip
+
+
+def refuse_huge(frame: Frame) -> None:
+    """Raises ValueError where a picture or mask declares more pixels than any camera has: decoders take memory for
+    what a header says."""
+    for name, camera in frame.cameras.items():
+        size = camera.height, camera.width
+        if not all(isinstance(side, int) and 0 < side < 1 << 16 for side in size) or size[0] * size[1] > MAX_PIXELS:
+            raise ValueError(f"camera {name!r} is {camera.width!r} x {camera.height!r}")
+        for part in (camera.image, camera.semantic):
+            if isinstance(part, Encoded) and part.format == "png" and len(part.data) >= 24:
+                width, height = struct.unpack_from(">II", part.data, 16)
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"camera {name!r}: a png declares {width} x {height}")
 
 
 def _labels(camera: Camera, classes: Classes, what: str, where: str) -> dict[str, dict[str, int]]:

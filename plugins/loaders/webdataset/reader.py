@@ -17,6 +17,7 @@ import numpy as np
 
 from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
 
+from .checks import refuse_huge
 from .rows import KeyColumn
 from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, Wanted, strange_names
 from .timeline import clip, previous
@@ -32,8 +33,10 @@ _T = TypeVar("_T")
 def parse(parts: Mapping[str, bytes | memoryview]) -> Frame:
     """The Frame of a sample's files. Raises Damage where they are not one."""
     try:
-        return frame_from_parts(parts)
-    except (ValueError, KeyError, TypeError) as error:
+        frame = frame_from_parts(parts)
+        refuse_huge(frame)
+        return frame
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Damage(f"the files are no frame: {error!r}") from error
 
 
@@ -85,9 +88,7 @@ class ShardSet:
         self.path = str(path)
         self.folder = Path(path)
         self.info: Mapping[str, Any] = _read_info(self.folder)
-        self.classes: Mapping[str, Sequence[ClassInfo]] = {
-            task: [_class_info(values) for values in infos] for task, infos in self.info["classes"].items()
-        }
+        self.classes = _classes(self.info, self.path)
         listed = self._parquet(SHARDS_FILE, ["name", "samples"])
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
         if strange := strange_names(self._names):
@@ -207,6 +208,14 @@ def _retried(read: Callable[[], _T]) -> _T:
         except OSError:
             time.sleep(wait)
     return read()
+
+
+def _classes(info: Mapping[str, Any], where: str) -> Mapping[str, Sequence[ClassInfo]]:
+    try:
+        return {task: [_class_info(values) for values in infos] for task, infos in info["classes"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{DATASET_FILE}: its classes cannot be read: {error!r}", where=where,
+                        remedy="restore it, or write the set again") from error  # fmt: skip
 
 
 def _class_info(values: Mapping[str, Any]) -> ClassInfo:
