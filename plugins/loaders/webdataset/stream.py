@@ -19,6 +19,7 @@ from .reader import parse
 from .samples import OpenSource, Outputs, SampleMaker, cameras_of
 from .shards import Damage
 from .sources import Sources
+from .storage.config import StorageConfig
 
 _ATTEMPTS = 32  # replacements that are tried for one damaged sample
 _JUDGED_AFTER = 100  # samples, or one epoch of a smaller set: before that a share says nothing
@@ -28,8 +29,8 @@ _VERIFY = "`drivetrain data verify --full` lists what is damaged: restore it fro
 class _Samples:
     """Makes one requested sample: read, checked, decoded."""
 
-    def __init__(self, spec: DataSpec, training: bool):
-        sources = [OpenSource.open(source, spec) for source in spec.sources]
+    def __init__(self, spec: DataSpec, training: bool, storage: StorageConfig | None):
+        sources = [OpenSource.open(source, spec, storage) for source in spec.sources]
         self.sources = Sources(sources)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
         self.with_mask = SEGMENTATION in spec.tasks
@@ -76,11 +77,11 @@ class TrainingStream:
     lines to ``quarantine_path`` too where that is set. Raises DataError for an empty split."""
 
     def __init__(self, spec: DataSpec, cut: Cut, *, window: int, prefetch: int, max_damaged_share: float, threads: int,
-                 pin: bool):  # fmt: skip
-        self._samples, self._cut = _Samples(spec, training=True), cut
+                 pin: bool, storage: StorageConfig | None = None):  # fmt: skip
+        self._samples, self._cut = _Samples(spec, training=True, storage=storage), cut
         self._sources = self._samples.sources
         if not len(self._sources):
-            raise DataError("there is nothing to train on: the split is empty", where=", ".join(s.shards for s in spec.sources))
+            raise DataError("there is nothing to train on: the split is empty", where=self._sources.where)
         self.order_id, self._seed, self._max_damaged_share = self._sources.order_id, spec.seed, max_damaged_share
         self._order = Order(self._sources.sizes, self.order_id, spec.seed, cut.slots, window, lanes=len(cut.own))
         self._pipeline = Pipeline(self._make, threads=threads, prefetch=prefetch, micro=cut.micro,
@@ -119,10 +120,11 @@ class TrainingStream:
         ]
 
     def counters(self) -> Mapping[str, float]:
-        return dict(self._pipeline.counters)
+        return {**self._pipeline.counters, **self._sources.counters()}
 
     def close(self) -> None:
         self._pipeline.close()
+        self._sources.close()
 
     def _plan(self, step: int, slot: int) -> Plan:
         first, cut = step * self._cut.micro, self._cut
@@ -170,8 +172,9 @@ class EvaluationStream:
     Nothing is replaced: ``missing`` lists the keys of damaged samples of this rank.
     """
 
-    def __init__(self, spec: DataSpec, cut: Cut, *, prefetch: int, threads: int, pin: bool):
-        self._samples, self._micro = _Samples(spec, training=False), cut.micro
+    def __init__(self, spec: DataSpec, cut: Cut, *, prefetch: int, threads: int, pin: bool,
+                 storage: StorageConfig | None = None):  # fmt: skip
+        self._samples, self._micro = _Samples(spec, training=False, storage=storage), cut.micro
         self._sources = self._samples.sources
         batches = -(-len(self._sources) // cut.micro)
         self._share = evaluation_share(batches, cut.rank, cut.world)
@@ -193,10 +196,11 @@ class EvaluationStream:
             yield self._substitute() if made.batch is None else made.batch
 
     def counters(self) -> Mapping[str, float]:
-        return dict(self._pipeline.counters)
+        return {**self._pipeline.counters, **self._sources.counters()}
 
     def close(self) -> None:
         self._pipeline.close()
+        self._sources.close()
 
     def _plan(self, number: int, filler: bool = False) -> Plan:
         samples = range(number * self._micro, min((number + 1) * self._micro, len(self._sources)))
