@@ -31,7 +31,7 @@ class Section(BaseModel):
 
 
 class SourceSection(Section):
-    shards: str | list[str] = Field(description="the shard set's folder or address; several where it lies on several roots")
+    shards: str | list[str] = Field(description="the shard set's folder or address")
     taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
 
