@@ -1,5 +1,7 @@
 """Bandwidth of four HTTP roots against one, each in a network namespace of its own limited to 200 Mbit/s.
 
+Then with one root at a tenth of its rate, and with one of three cut in the middle: every file must still arrive, whole.
+
 Needs root and iproute2. Prints JSON lines: MB/s of each, and ``four_roots_vs_one``, medians of interleaved runs.
 """
 
@@ -13,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Timer
 
 from drivetrain.plugins.loaders.webdataset.storage.config import StorageConfig
 from drivetrain.plugins.loaders.webdataset.storage.roots import Roots
@@ -62,11 +65,12 @@ def host(number: int, folder: Path):
 
 def bandwidth(addresses: list[str], files: int) -> float:
     """MB/s of reading ``files`` files through a fresh set of roots."""
-    roots = Roots(addresses, StorageConfig(retry_s=30))
+    roots = Roots(addresses, StorageConfig(timeout_s=10, retry_s=60))
     began = time.monotonic()
     with ThreadPoolExecutor(16 * len(addresses)) as pool:
         read = sum(map(len, pool.map(lambda i: roots.get(f"{i}.tar"), range(files))))
     seconds = time.monotonic() - began
+    assert read == files * BYTES, "every file, whole"
     roots.close()
     return read / seconds / 1e6
 
@@ -82,11 +86,18 @@ def main() -> None:
         addresses = [stack.enter_context(host(i, folder)) for i in range(ROOTS)]
         bandwidth(addresses, 100)  # the servers are up and the files warm
         rates = [(bandwidth(addresses[:1], FILES // 2), bandwidth(addresses, FILES)) for _ in range(RUNS)]
+        limit = ["dev", "eth0", "root", "tbf", "rate", "20mbit", "burst", "256kb", "latency", "50ms"]
+        subprocess.run(["tc", "-n", "dtbench3", "qdisc", "change", *limit], check=True)
+        slow = bandwidth(addresses, FILES)
+        Timer(0.4, ip, ("-n", "dtbench2", "link", "set", "eth0", "down")).start()
+        cut = bandwidth(addresses[:3], FILES)
     one, four = (statistics.median(values) for values in zip(*rates))
     print(json.dumps({"figure": "one_root", "value": round(one, 1), "unit": "MB/s"}))
     print(json.dumps({"figure": "four_roots", "value": round(four, 1), "unit": "MB/s"}))
     ratio = statistics.median(b / a for a, b in rates)
     print(json.dumps({"figure": "four_roots_vs_one", "value": round(ratio, 2), "unit": "ratio"}))
+    print(json.dumps({"figure": "four_roots_one_ten_times_slower", "value": round(slow, 1), "unit": "MB/s"}))
+    print(json.dumps({"figure": "three_roots_one_cut", "value": round(cut, 1), "unit": "MB/s"}))
 
 
 if __name__ == "__main__":
