@@ -40,11 +40,12 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A shard set that a recipe reads. ``taxonomy``: task -> source class -> recipe class, ``ignore`` or ``drop``;
+    """A shard set that a recipe reads, at one address or over several. ``taxonomy``: task -> source class -> recipe class,
+    ``ignore`` or ``drop``;
     ``where`` is the recipe's place of it, for messages."""
 
     name: str
-    shards: str
+    shards: str | tuple[str, ...]
     taxonomy: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     where: str | None = None
 
@@ -132,7 +133,7 @@ class EvaluationStream(Stream, Protocol):
 
 
 class Loader(Protocol):
-    def open(self, path: str) -> ShardSet: ...
+    def open(self, path: str | tuple[str, ...]) -> ShardSet: ...
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
                 samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,

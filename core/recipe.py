@@ -98,7 +98,7 @@ class Recipe:
         """The shard sets of ``split``, ``train`` or ``val``, as a loader takes them."""
         sources: Mapping[str, SourceSection] = getattr(self.data, split)
         return tuple(
-            Source(name, s.shards, _per_task({**self.data.taxonomy.get(name, {}), **s.taxonomy}, self.classes),
+            Source(name, s.addresses, _per_task({**self.data.taxonomy.get(name, {}), **s.taxonomy}, self.classes),
                    self.root.where(("data", split, name)))
             for name, s in sources.items()
         )  # fmt: skip

@@ -31,9 +31,13 @@ class Section(BaseModel):
 
 
 class SourceSection(Section):
-    shards: str = Field(description="the shard set's folder or address")
+    shards: str | list[str] = Field(description="the shard set's folder or address")
     taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
+
+    @property
+    def addresses(self) -> str | tuple[str, ...]:
+        return self.shards if isinstance(self.shards, str) else tuple(self.shards)
 
 
 class ClipSection(Section):

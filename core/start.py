@@ -160,7 +160,7 @@ def _data_ids(recipe: Recipe) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for split in ("train", "val"):
         for source in recipe.data_spec_sources(split):
-            path = Path(source.shards) / "dataset.json"
+            path = Path(source.shards if isinstance(source.shards, str) else source.shards[0]) / "dataset.json"
             info = json.loads(path.read_text()) if path.is_file() else {}
             out[f"{split}.{source.name}"] = {k: info.get(k) for k in ("order_id", "content_id")}
     return out

@@ -54,8 +54,9 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
         typer.echo(f"note: {note}", err=True)
     for split in ("train", "val"):
         for source in loaded.data_spec_sources(split):
-            if "://" not in source.shards and not Path(source.shards).is_dir():
-                typer.echo(f"warning: {source.where}: no folder {source.shards} here yet", err=True)
+            for root in [source.shards] if isinstance(source.shards, str) else source.shards:
+                if "://" not in root and not Path(root).is_dir():
+                    typer.echo(f"warning: {source.where}: no folder {root} here yet", err=True)
     tasks = " and ".join(f"{task} ({len(names)} classes)" for task, names in loaded.classes.items())
     batch = loaded.batch
     typer.echo(

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from drivetrain import PluginConfig
 
+from .storage.config import StorageConfig
+
 
 class WebDatasetConfig(PluginConfig):
     window: int = Field(
@@ -18,3 +20,4 @@ class WebDatasetConfig(PluginConfig):
         "the batches are the same",
     )  # fmt: skip
     max_damaged_share: float = Field(0.01, ge=0, le=1, description="share of damaged samples above which training stops")
+    storage: StorageConfig = Field(StorageConfig(), description="time-outs, retries and hedging of the roots")

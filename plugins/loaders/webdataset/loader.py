@@ -25,8 +25,8 @@ class WebDatasetLoader:
     def __init__(self, config: WebDatasetConfig):
         self.config = config
 
-    def open(self, path: str) -> ShardSet:
-        return ShardSet(path)
+    def open(self, path: str | tuple[str, ...]) -> ShardSet:
+        return ShardSet(path, self.config.storage)
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
                 samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,
@@ -46,6 +46,7 @@ class WebDatasetLoader:
         return TrainingStream(
             spec, Cut(slots, batch_micro, rank, world), window=self.config.window, prefetch=self.config.prefetch,
             max_damaged_share=self.config.max_damaged_share, threads=threads, workers=self.config.workers, pin=pin,
+            storage=self.config.storage,
         )  # fmt: skip
 
     def evaluation(self, spec: DataSpec, *, batch_micro: int, rank: int, world: int, threads: int, pin: bool
@@ -54,7 +55,7 @@ class WebDatasetLoader:
 
         return EvaluationStream(
             spec, Cut(world, batch_micro, rank, world), prefetch=self.config.prefetch, threads=threads,
-            workers=self.config.workers, pin=pin,
+            workers=self.config.workers, pin=pin, storage=self.config.storage,
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from .reader import parse
 from .samples import OpenSource, Outputs, SampleMaker, cameras_of
 from .shards import Damage
 from .sources import Sources
+from .storage.config import StorageConfig
 
 if TYPE_CHECKING:
     from .collate import Ring
@@ -41,8 +42,9 @@ class Outcome:
 class Samples:
     """Makes one requested sample: read, checked, decoded."""
 
-    def __init__(self, spec: DataSpec, training: bool):
-        sources = [OpenSource.open(source, spec) for source in spec.sources]
+    def __init__(self, spec: DataSpec, training: bool, storage: StorageConfig | None = None):
+        self.storage = storage
+        sources = [OpenSource.open(source, spec, storage) for source in spec.sources]
         self._spec, self.training, self.sources = spec, training, Sources(sources)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
         self.with_mask = SEGMENTATION in spec.tasks

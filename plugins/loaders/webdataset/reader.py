@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,14 +20,15 @@ from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_match
 from .checks import refuse_huge
 from .rows import KeyColumn
 from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, Wanted, strange_names
+from .storage.config import StorageConfig
+from .storage.roots import Roots, StorageError
+from .storage.stores import NotThere
 from .timeline import clip, previous
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_OPEN_SHARDS = 256
-_WAITS = (0.05, 0.2, 0.8)  # seconds before each further attempt to read
-_T = TypeVar("_T")
+_OPEN_TABLES = 256
 
 
 def parse(parts: Mapping[str, bytes | memoryview]) -> Frame:
@@ -79,15 +80,17 @@ class ShardFile:
 
 
 class ShardSet:
-    """A folder of shards (`drivetrain.ShardSet`). Safe to read from several threads. ``sizes`` int64: samples a shard.
+    """Shards in a folder or at an address, or placed over several (`drivetrain.ShardSet`). Safe to read from several
+    threads. ``sizes`` int64: samples a shard; ``folder`` is the first root's.
 
-    Raises DataError where the folder holds no whole shard set.
+    Raises DataError where there is no whole shard set.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = str(path)
-        self.folder = Path(path)
-        self.info: Mapping[str, Any] = _read_info(self.folder)
+    def __init__(self, path: str | Path | Sequence[str], storage: StorageConfig | None = None):
+        addresses = [str(path)] if isinstance(path, (str, Path)) else list(path)
+        self.path, self.folder = ", ".join(addresses), Path(addresses[0])
+        self.roots = Roots(addresses, storage)
+        self.info: Mapping[str, Any] = _read_info(self.roots, self.folder, self.path)
         self.classes = _classes(self.info, self.path)
         listed = self._parquet(SHARDS_FILE, ["name", "samples"])
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
@@ -96,7 +99,7 @@ class ShardSet:
                             remedy="restore it, or write the set again")  # fmt: skip
         self.sizes: np.ndarray = listed.column("samples").to_numpy()
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
-        self._open: OrderedDict[int, ShardFile] = OrderedDict()
+        self._tables: OrderedDict[int, Table] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -150,15 +153,23 @@ class ShardSet:
         return shard, number - int(self._starts[shard])
 
     def read(self, shard: int, place: int, wanted: Wanted | None = None) -> dict[str, memoryview]:
-        """A sample's files, those that are ``wanted`` (None: all). Raises Damage for bad bytes; OSError, after retries, where
-        reading fails."""
-        return _retried(lambda: self._shard(shard).parts(place, wanted))
+        """A sample's files, those that are ``wanted`` (None: all). Raises Damage for bad bytes; StorageError, an OSError,
+        where no root serves it."""
+        name, parts = f"{self.name(shard)}.tar", dict[str, memoryview]()
+        try:
+            for piece in self._table(shard).pieces(place, wanted):
+                parts |= piece.parts(self.roots.read(name, piece.offset, piece.length, piece.matches))
+        except Damage as damage:
+            raise Damage(f"sample {place} of {damage}") from damage
+        except NotThere as error:
+            raise StorageError(str(error), remedy="restore the shard from a copy, or name its root too") from error
+        return parts
 
     def frame(self, number: int) -> Frame:
         """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged."""
         shard, place = self.locate(number)
         try:
-            return _retried(lambda: self._shard(shard).frame(place))
+            return parse({suffix: bytes(part) for suffix, part in self.read(shard, place).items()})
         except Damage as error:
             raise DataError(f"sample {number} ({self.key(shard, place)!r}) is damaged: {error}", where=self.path,
                             remedy="restore the shard from a copy, or write the set again") from error  # fmt: skip
@@ -180,34 +191,39 @@ class ShardSet:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(self.folder / name, columns=columns)
+            local = self.folder / name
+            file = local if local.is_file() else io.BytesIO(self.roots.get(name))  # a local file is mapped, not copied
+            table = pq.read_table(file, columns=columns)
             table.select(columns or [])  # a column that is not there is left out in silence
             return table
-        except (OSError, KeyError, pa.ArrowException) as error:
+        except (NotThere, OSError, KeyError, pa.ArrowException) as error:
             raise DataError(
                 f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again"
             ) from error
 
-    def _shard(self, shard: int) -> ShardFile:
+    def _table(self, shard: int) -> Table:
         with self._lock:
-            if shard in self._open:
-                self._open.move_to_end(shard)
-                return self._open[shard]
-        opened = ShardFile(self.folder / self.name(shard))
-        with self._lock:
-            self._open[shard] = opened
-            if len(self._open) > _OPEN_SHARDS:  # readers that still hold it keep its descriptor alive
-                self._open.popitem(last=False)
-        return opened
-
-
-def _retried(read: Callable[[], _T]) -> _T:
-    for wait in _WAITS:
+            if shard in self._tables:
+                self._tables.move_to_end(shard)
+                return self._tables[shard]
+        name = f"{self.name(shard)}.idx"
         try:
-            return read()
-        except OSError:
-            time.sleep(wait)
-    return read()
+            table = Table.from_bytes(self.roots.get(name, lambda data: _is_table(data, name)), name)
+        except NotThere as error:
+            raise StorageError(str(error), remedy="restore the shard from a copy, or name its root too") from error
+        with self._lock:
+            self._tables[shard] = table
+            if len(self._tables) > _OPEN_TABLES:
+                self._tables.popitem(last=False)
+        return table
+
+
+def _is_table(data: bytes, name: str) -> bool:
+    try:
+        Table.from_bytes(data, name)
+    except Damage:
+        return False
+    return True
 
 
 def _classes(info: Mapping[str, Any], where: str) -> Mapping[str, Sequence[ClassInfo]]:
@@ -223,21 +239,24 @@ def _class_info(values: Mapping[str, Any]) -> ClassInfo:
     return ClassInfo(values["name"], values["id"], None if color is None else tuple(color), values.get("ignore", False))
 
 
-def _read_info(folder: Path) -> dict[str, Any]:
+def _read_info(roots: Roots, folder: Path, path: str) -> dict[str, Any]:
     try:
-        info = json.loads((folder / DATASET_FILE).read_text())
-    except (FileNotFoundError, NotADirectoryError):
+        info = json.loads(roots.get(DATASET_FILE))
+    except NotThere:
+        if "://" in path:
+            raise DataError(f"there is no shard set at {path}: no root has a {DATASET_FILE}",
+                            remedy="name the address that holds dataset.json and the shards") from None  # fmt: skip
         raise _missing(folder) from None
     except ValueError as error:
-        raise DataError(f"{DATASET_FILE} is no JSON: {error}", where=str(folder), remedy="write the set again") from error
+        raise DataError(f"{DATASET_FILE} is no JSON: {error}", where=path, remedy="write the set again") from error
     if not isinstance(info, dict):
-        raise DataError(f"{DATASET_FILE} is no mapping", where=str(folder), remedy="write the set again")
+        raise DataError(f"{DATASET_FILE} is no mapping", where=path, remedy="write the set again")
     if info.get("format_version") != FORMAT_VERSION:
-        raise DataError(f"format version {info.get('format_version')}, this reads {FORMAT_VERSION}", where=str(folder),
+        raise DataError(f"format version {info.get('format_version')}, this reads {FORMAT_VERSION}", where=path,
                         remedy="write the set again, or update drivetrain")  # fmt: skip
     lacking = [name for name in ("classes", "cameras", "order_id", "content_id") if name not in info]
     if lacking:
-        raise DataError(f"{DATASET_FILE} says nothing of {', '.join(lacking)}", where=str(folder), remedy="write the set again")
+        raise DataError(f"{DATASET_FILE} says nothing of {', '.join(lacking)}", where=path, remedy="write the set again")
     return info
 
 

@@ -36,6 +36,7 @@ from .decode import decode_mask, draw_image, draw_mask, grids
 from .placement import Placement, place
 from .reader import ShardSet
 from .shards import Damage, Wanted
+from .storage.config import StorageConfig
 
 _VISIBLE = 0.1  # a box of which less is left in the output is not learnt
 Output = tuple[np.ndarray, np.ndarray | None]
@@ -61,9 +62,9 @@ class OpenSource:
     readers: Mapping[str, Reader]
 
     @staticmethod
-    def open(source: Source, spec: DataSpec) -> OpenSource:
+    def open(source: Source, spec: DataSpec, storage: StorageConfig | None = None) -> OpenSource:
         """Raises DataError where there is no shard set, RecipeError for tasks or classes that it does not have."""
-        shards = ShardSet(source.shards)
+        shards = ShardSet(source.shards, storage)
         return OpenSource(source.name, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks})
 
 

@@ -145,7 +145,11 @@ class Table:
     @staticmethod
     def read(path: Path) -> Table:
         """Raises Damage where the file is not a whole table, OSError where it cannot be read."""
-        data = path.read_bytes()
+        return Table.from_bytes(path.read_bytes(), str(path))
+
+    @staticmethod
+    def from_bytes(data: bytes, path: str) -> Table:
+        """Raises Damage, naming ``path``, where ``data`` is not a whole table."""
         if len(data) < _HEADER.size + 8 or data[:8] != _MAGIC:
             raise Damage(f"{path} is not an offset table")
         _, version, text, samples, members, tar_bytes = _HEADER.unpack_from(data)
@@ -181,7 +185,7 @@ class Table:
         return consecutive and known and bool((ends <= np.repeat(length, count.astype(np.int64))).all())
 
 
-def _suffixes(text: bytes, path: Path) -> tuple[str, ...]:
+def _suffixes(text: bytes, path: str) -> tuple[str, ...]:
     try:
         suffixes = json.loads(text)
     except ValueError:

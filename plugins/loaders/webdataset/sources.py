@@ -41,6 +41,19 @@ class Sources:
         source, own = self.find(shard)
         return source.shards.key(own, place)
 
+    @property
+    def where(self) -> str:
+        return ", ".join(source.shards.path for source in self._sources)
+
+    def counters(self) -> dict[str, float]:
+        """What each root of all sources, counted through, has cost: ``root/0/bytes``..."""
+        roots = [root for source in self._sources for root in source.shards.roots.roots]
+        return {f"root/{i}/{name}": value for i, root in enumerate(roots) for name, value in root.counters.items()}
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.shards.roots.close()
+
     def path(self, shard: int) -> str:
         source, own = self.find(shard)
-        return str(source.shards.folder / f"{source.shards.name(own)}.tar")
+        return f"{source.shards.roots.roots[0].address}/{source.shards.name(own)}.tar"

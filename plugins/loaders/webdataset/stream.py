@@ -16,6 +16,7 @@ from .order import Order, evaluation_share
 from .pipeline import Made, Pipeline, Plan
 from .samples import Outputs
 from .shards import Damage
+from .storage.config import StorageConfig
 from .workers import Workers
 
 _ATTEMPTS = 32  # replacements that are tried for one damaged sample
@@ -43,11 +44,11 @@ class TrainingStream:
     lines to ``quarantine_path`` too where that is set. Raises DataError for an empty split."""
 
     def __init__(self, spec: DataSpec, cut: Cut, *, window: int, prefetch: int, max_damaged_share: float, threads: int,
-                 workers: int, pin: bool):  # fmt: skip
-        self._samples, self._cut = Samples(spec, training=True), cut
+                 workers: int, pin: bool, storage: StorageConfig | None = None):  # fmt: skip
+        self._samples, self._cut = Samples(spec, training=True, storage=storage), cut
         self._sources = self._samples.sources
         if not len(self._sources):
-            raise DataError("there is nothing to train on: the split is empty", where=", ".join(s.shards for s in spec.sources))
+            raise DataError("there is nothing to train on: the split is empty", where=self._sources.where)
         self.order_id, self._seed, self._max_damaged_share = self._sources.order_id, spec.seed, max_damaged_share
         self._order = Order(self._sources.sizes, self.order_id, spec.seed, cut.slots, window, lanes=len(cut.own))
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
@@ -87,11 +88,12 @@ class TrainingStream:
         ]
 
     def counters(self) -> Mapping[str, float]:
-        return self._pipeline.counters
+        return {**self._pipeline.counters, **self._sources.counters()}
 
     def close(self) -> None:
         self._maker.close()
         self._pipeline.close()
+        self._sources.close()
 
     def _plan(self, step: int, slot: int) -> Plan:
         first, cut = step * self._cut.micro, self._cut
@@ -139,8 +141,9 @@ class EvaluationStream:
     Nothing is replaced: ``missing`` lists the keys of damaged samples of this rank.
     """
 
-    def __init__(self, spec: DataSpec, cut: Cut, *, prefetch: int, threads: int, workers: int, pin: bool):
-        self._samples, self._micro = Samples(spec, training=False), cut.micro
+    def __init__(self, spec: DataSpec, cut: Cut, *, prefetch: int, threads: int, workers: int, pin: bool,
+                 storage: StorageConfig | None = None):  # fmt: skip
+        self._samples, self._micro = Samples(spec, training=False, storage=storage), cut.micro
         self._sources = self._samples.sources
         batches = -(-len(self._sources) // cut.micro)
         self._share = evaluation_share(batches, cut.rank, cut.world)
@@ -163,11 +166,12 @@ class EvaluationStream:
             yield self._substitute() if made.batch is None else made.batch
 
     def counters(self) -> Mapping[str, float]:
-        return self._pipeline.counters
+        return {**self._pipeline.counters, **self._sources.counters()}
 
     def close(self) -> None:
         self._maker.close()
         self._pipeline.close()
+        self._sources.close()
 
     def _plan(self, number: int, filler: bool = False) -> Plan:
         samples = range(number * self._micro, min((number + 1) * self._micro, len(self._sources)))

@@ -38,7 +38,7 @@ _LOOK = 0.5  # seconds between two looks at whether the parent lives, while a tr
 
 @dataclass(frozen=True)
 class Start:
-    """The parent's ``sys.path``, where transforms' modules lie, and what to make: (DataSpec, training), pickled."""
+    """The parent's ``sys.path``, where transforms' modules lie, and what to make: the arguments of `Samples`, pickled."""
 
     path: list[str]
     modules: Mapping[str, str]
@@ -155,8 +155,7 @@ def _samples(start: Start) -> Any:
             _load(name, Path(file))
     from .making import Samples
 
-    spec, training = pickle.loads(start.what)
-    return Samples(spec, training)
+    return Samples(*pickle.loads(start.what))
 
 
 def _load(name: str, file: Path) -> None:

@@ -95,7 +95,7 @@ class Workers:
 
     def __init__(self, spec: DataSpec, samples: Samples, count: int):
         _check_transforms(spec)
-        self._start = Start(list(sys.path), _modules(spec), pickle.dumps((spec, samples.training)))
+        self._start = Start(list(sys.path), _modules(spec), pickle.dumps((spec, samples.training, samples.storage)))
         self._samples, self._closed = samples, False
         self._processes = [_Process(self._start) for _ in range(count)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()

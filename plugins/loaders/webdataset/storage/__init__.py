@@ -1,0 +1,1 @@
+"""Where shards lie: roots of several kinds, read at once, with time-outs, retries and hedged reads."""

@@ -1,0 +1,14 @@
+"""What a recipe may set of how roots are read."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from drivetrain import PluginConfig
+
+
+class StorageConfig(PluginConfig):
+    timeout_s: float = Field(default=30, gt=0, description="seconds after which one request to a remote root is given up")
+    retry_s: float = Field(default=300, ge=0, description="seconds for which a read is tried again before the run stops")
+    in_flight: int = Field(default=16, ge=1, description="requests at once to one remote root")
+    hedge: bool = Field(default=True, description="ask once more, another root first, where a request takes unusually long")

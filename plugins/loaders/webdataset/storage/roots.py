@@ -1,0 +1,210 @@
+"""Several roots that hold one shard set, each shard on one of them or on several, read as if they were one.
+
+A file's roots are asked in the order of hash(file, root), so that replicas share the load. A slow request is hedged: the
+next root (or the same one where there is no other) is asked too, and the first good answer wins. What can be retried is,
+with exponential backoff and jitter, until ``retry_s`` is over. Bytes that fail their check are proven bad only once every
+root has given bad ones, twice.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+
+from drivetrain import DataError, hash_key
+
+from ..shards import Damage
+from .config import StorageConfig
+from .stores import NotThere, Refused, Store, open_store
+
+_HEDGE_FACTOR, _HEDGE_FLOOR_S, _HEDGE_FIRST_S = 3.0, 0.05, 1.0  # first: before enough requests have been seen
+_SEEN = 20  # requests before a percentile says something
+_BACKOFF_S = (0.05, 10.0)
+_ASIDE_S = (0.5, 30.0)  # how long a root that failed is asked last
+
+Read = Callable[[Store], bytes]
+Check = Callable[[bytes], bool]
+
+
+class StorageError(DataError, OSError):
+    """No root answers, though the file may be there: the run stops, nothing is replaced."""
+
+
+class Root:
+    """One root: its store, its threads (as many as requests may be in flight), and what it has cost."""
+
+    def __init__(self, address: str, config: StorageConfig):
+        self.address, self.store = address, open_store(address, config.timeout_s)
+        self.absent: set[str] = set()
+        self.aside_until = 0.0
+        self._pool = ThreadPoolExecutor(config.in_flight, "drivetrain-root") if self.store.remote else None
+        self._seconds: deque[float] = deque(maxlen=200)
+        self._failures, self._lock = 0, Lock()
+        self.counters = dict.fromkeys(("seconds", "requests", "bytes", "failures", "hedges", "hedges_won", "bad_reads"), 0.0)
+
+    def start(self, read: Read) -> Future[bytes]:
+        """A remote root is read in its own threads, a local one in the caller's."""
+        if self._pool:
+            return self._pool.submit(self._timed, read)
+        future = Future[bytes]()
+        try:
+            future.set_result(self._timed(read))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def patience(self) -> float:
+        """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200."""
+        with self._lock:
+            seen = list(self._seconds)
+        return max(_HEDGE_FLOOR_S, _HEDGE_FACTOR * float(np.percentile(seen, 95))) if len(seen) >= _SEEN else _HEDGE_FIRST_S
+
+    def count(self, name: str, value: float = 1) -> None:
+        with self._lock:
+            self.counters[name] += value
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _timed(self, read: Read) -> bytes:
+        began = time.monotonic()
+        try:
+            data = read(self.store)
+        except (NotThere, Refused):
+            self._note(began, 0, failed=False)
+            raise
+        except Exception:
+            self._note(began, 0, failed=True)
+            raise
+        self._note(began, len(data), failed=False)
+        return data
+
+    def _note(self, began: float, size: int, failed: bool) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._failures = self._failures + 1 if failed else 0
+            self.aside_until = now + min(_ASIDE_S[1], _ASIDE_S[0] * 2 ** min(self._failures, 8)) if failed else 0.0
+            if not failed:
+                self._seconds.append(now - began)
+            self.counters["seconds"] += now - began
+            self.counters["requests"] += 1
+            self.counters["bytes"] += size
+            self.counters["failures"] += failed
+
+
+@dataclass
+class _Round:
+    """What one asking of all roots came to, where none gave a good answer."""
+
+    bad: list[Root] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+class Roots:
+    """Reads files from ``addresses``. Safe to use from several threads."""
+
+    def __init__(self, addresses: Sequence[str], config: StorageConfig | None = None):
+        self._config = config or StorageConfig()
+        self.roots = [Root(address, self._config) for address in addresses]
+
+    def get(self, name: str, check: Check | None = None) -> bytes:
+        """A whole file. Raises as `read` does."""
+        return self._fetch(name, lambda store: store.get(name), check or (lambda _: True))
+
+    def read(self, name: str, offset: int, length: int, check: Check) -> bytes:
+        """``length`` bytes at ``offset`` that pass ``check``.
+
+        Raises Damage where every root that has the file gives bad bytes, NotThere where none has it, StorageError where
+        one refuses it or none answers in time."""
+        return self._fetch(name, lambda store: store.read(name, offset, length), check)
+
+    def close(self) -> None:
+        for root in self.roots:
+            root.close()
+
+    def _fetch(self, name: str, read: Read, check: Check) -> bytes:
+        deadline, pause, rounds_of_bad = time.monotonic() + self._config.retry_s, _BACKOFF_S[0], 0
+        while True:
+            asked = self._candidates(name)
+            result = self._ask(name, asked, read, check)
+            if isinstance(result, bytes):
+                return result
+            rounds_of_bad += bool(result.bad)
+            if not result.failed:
+                self._judge(name, result, rounds_of_bad)
+            elif time.monotonic() + pause > deadline:
+                raise StorageError(f"{name} cannot be read: {'; '.join(result.failed)}", where=self._where(asked),
+                                   remedy=f"tried again for {self._config.retry_s:g} s (loader.storage.retry_s)")  # fmt: skip
+            time.sleep(pause * random.uniform(0.5, 1.0))  # jitter: clients that failed together do not return together
+            pause = min(2 * pause, _BACKOFF_S[1])
+
+    def _candidates(self, name: str) -> list[Root]:
+        """By hash, those put aside last."""
+        now, there = time.monotonic(), [root for root in self.roots if name not in root.absent]
+        if not there:
+            raise NotThere(f"{name} is on no root: {self._where(self.roots)}")
+        return sorted(there, key=lambda root: (root.aside_until > now, hash_key(name, root.address)))
+
+    def _judge(self, name: str, result: _Round, rounds_of_bad: int) -> None:
+        """Nothing is left that another try without failures could bring, except a second look at bad bytes."""
+        if result.refused:
+            raise StorageError(f"{name} is refused: {'; '.join(result.refused)}", where=self._where(self.roots),
+                               remedy="check the credentials and permissions of the root")  # fmt: skip
+        if rounds_of_bad >= 2:
+            raise Damage(f"{name}: the bytes do not match their checksum on {self._where(result.bad)}")
+
+    def _ask(self, name: str, candidates: Sequence[Root], read: Read, check: Check) -> bytes | _Round:
+        """The first good answer. The next root is asked where one fails, or takes unusually long."""
+        left, running, result = deque(candidates), dict[Future[bytes], tuple[Root, bool]](), _Round()
+        if self._config.hedge and len(candidates) == 1 and candidates[0].store.remote:
+            left.append(candidates[0])
+        hedging, answered = False, set[Root]()
+        while left or running:
+            if left and (hedging or not running):
+                root = left.popleft()
+                if hedging or root not in answered:
+                    root.count("hedges", hedging)
+                    running[root.start(read)] = root, hedging
+            if not running:
+                continue
+            last = [root for root, _ in running.values()][-1]
+            done, _ = wait(running, last.patience() if self._config.hedge and left else None, FIRST_COMPLETED)
+            hedging = not done
+            for future in done:
+                root, hedged = running.pop(future)
+                answered.add(root)
+                data = self._answer(name, root, future, check, result)
+                if data is not None:
+                    root.count("hedges_won", hedged)
+                    for other in running:
+                        other.cancel()
+                    return data
+        return result
+
+    def _answer(self, name: str, root: Root, future: Future[bytes], check: Check, result: _Round) -> bytes | None:
+        try:
+            data = future.result()
+        except NotThere:
+            root.absent.add(name)
+        except Refused as error:
+            result.refused.append(f"{root.address}: {error}")
+        except OSError as error:
+            result.failed.append(f"{root.address}: {error}")
+        else:
+            if check(data):
+                return data
+            root.count("bad_reads")
+            result.bad.append(root)
+        return None
+
+    def _where(self, roots: Sequence[Root]) -> str:
+        return ", ".join(dict.fromkeys(root.address for root in roots))

@@ -1,0 +1,202 @@
+"""Roots: placed and replicated shards, bad copies, stalls, errors, over real HTTP and S3 servers."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from drivetrain import DataError
+from drivetrain.plugins.loaders.webdataset.reader import ShardSet
+from drivetrain.plugins.loaders.webdataset.shards import Damage, Table
+from drivetrain.plugins.loaders.webdataset.storage.config import StorageConfig
+from drivetrain.plugins.loaders.webdataset.storage.roots import StorageError
+
+sys.path.append(str(Path(__file__).parent))
+from loader_toy import Toy, convert
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves byte ranges; misbehaves for tars as the server's ``mode`` says, ``times`` times."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        if self.path.endswith(".tar") and server.times > 0:
+            server.times -= 1
+            if server.mode == "stall":
+                server.released.wait(20)
+                return
+            if server.mode == "error":
+                return self.send_error(500)
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            return self.send_error(404)
+        data, wanted = path.read_bytes(), self.headers.get("Range")
+        start, end = 0, len(data)
+        if wanted:
+            first, last = wanted.removeprefix("bytes=").split("-")
+            start, end = int(first), int(last) + 1
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(end - start))
+        self.send_header("Last-Modified", self.date_time_string(path.stat().st_mtime))
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(data[start:end])
+
+
+@contextlib.contextmanager
+def serving(folder: Path, mode: str = "well", times: int = 10**9):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(folder)))
+    server.daemon_threads, server.mode, server.times = True, mode, times
+    server.released = threading.Event()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("storage") / "set"
+    return folder, convert(Toy(12), folder)
+
+
+def keys(shards):
+    return [shards.frame(i).key for i in range(len(shards))]
+
+
+def quick(**more):
+    return StorageConfig(**{"timeout_s": 1, "retry_s": 3, **more})
+
+
+def test_shards_placed_over_folders_read_as_one_set(made, tmp_path):
+    folder, whole = made
+    roots = [tmp_path / "a", tmp_path / "b"]
+    for i, root in enumerate(roots):
+        shutil.copytree(folder, root)
+        for path in root.glob("shard-*"):
+            if int(path.stem[-1]) % 2 != i:
+                path.unlink()
+    (roots[0] / "dataset.json").unlink()
+    assert keys(ShardSet([str(root) for root in roots])) == keys(whole)
+
+
+def test_a_bad_copy_is_read_elsewhere_and_bad_everywhere_is_damage(made, tmp_path):
+    folder, whole = made
+    roots = [tmp_path / "a", tmp_path / "b"]
+    offset, _, _ = Table.read(folder / "shard-000000.idx").range(0)
+    for root in roots:
+        shutil.copytree(folder, root)
+    for i, root in enumerate(roots):
+        data = bytearray((root / "shard-000000.tar").read_bytes())
+        data[offset + 600] ^= 1
+        (root / "shard-000000.tar").write_bytes(data)
+        (root / f"shard-00000{1 + i}.idx").write_bytes(b"nonsense")
+        shards = ShardSet([str(root) for root in roots])
+        if i == 0:
+            assert keys(shards) == keys(whole)
+    with pytest.raises(Damage, match=r"on .*(a.*b|b.*a)"):
+        shards.read(0, 0)
+
+
+def test_http_is_read_and_counted(made):
+    folder, whole = made
+    with serving(folder) as address:
+        shards = ShardSet(address, quick())
+        assert keys(shards) == keys(whole)
+        assert shards.roots.roots[0].counters["bytes"] > (folder / "shard-000000.tar").stat().st_size
+        shards.roots.close()
+
+
+@pytest.mark.parametrize("mode", ["stall", "error"])
+def test_a_root_that_misbehaves_for_a_while_costs_time_not_samples(made, mode):
+    folder, whole = made
+    with serving(folder, mode, times=2) as address:
+        shards = ShardSet(address, quick(retry_s=20))
+        assert keys(shards) == keys(whole)
+
+
+def test_a_root_that_stalls_is_hedged_by_its_replica(made):
+    folder, whole = made
+    with serving(folder, "stall") as bad, serving(folder) as good:
+        shards, began = ShardSet([bad, good], quick(timeout_s=15, retry_s=30)), time.monotonic()
+        assert keys(shards) == keys(whole)
+        assert time.monotonic() - began < 14, "nothing waited for a time-out"
+
+
+def test_a_root_that_stays_down_stops_the_run_in_time(made):
+    folder, _ = made
+    with serving(folder, "error") as address:
+        shards, began = ShardSet(address, quick(retry_s=1)), time.monotonic()
+        with pytest.raises(StorageError, match=r"(?s)shard-000000.tar.*500"):
+            shards.read(0, 0)
+        assert time.monotonic() - began < 5
+
+
+def test_no_set_at_an_address(tmp_path):
+    with serving(tmp_path) as address, pytest.raises(DataError, match="no shard set"):
+        ShardSet(address, quick())
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """moto's server as a process of its own, with an empty bucket."""
+    boto3 = pytest.importorskip("boto3")
+    port = 5600 + os.getpid() % 300
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")
+    try:
+        for attempt in range(100):
+            try:
+                client.create_bucket(Bucket="drives")
+                break
+            except Exception:
+                assert server.poll() is None and attempt < 99
+                time.sleep(0.1)
+        yield client
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_s3_through_a_server(made, s3):
+    folder, whole = made
+    for path in folder.iterdir():
+        s3.upload_file(str(path), "drives", f"toy/train/{path.name}")
+    shards = ShardSet("s3://drives/toy/train", quick(timeout_s=10))
+    assert keys(shards) == keys(whole)
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_http_through_nginx(made, tmp_path):
+    folder, whole = made
+    port, config = 5900 + os.getpid() % 90, tmp_path / "nginx.conf"
+    user = "user root;" if os.getuid() == 0 else ""
+    config.write_text(
+        f"daemon off; {user} pid {tmp_path}/pid; error_log {tmp_path}/log; events {{}}\n"
+        f"http {{ access_log off; client_body_temp_path {tmp_path}/body; proxy_temp_path {tmp_path}/proxy;"
+        f" server {{ listen 127.0.0.1:{port}; root {folder}; }} }}"
+    )
+    server = subprocess.Popen(["nginx", "-e", str(tmp_path / "log"), "-c", str(config)])
+    try:
+        assert keys(ShardSet(f"http://127.0.0.1:{port}", quick(retry_s=20))) == keys(whole)
+    finally:
+        server.terminate()
+        server.wait()
