@@ -16,7 +16,8 @@ from drivetrain.where import Known, Where
 
 COUNTS = pa.map_(pa.string(), pa.map_(pa.string(), pa.int64()))
 SCHEMA = pa.schema({"key": pa.string(), "scene": pa.string(), "timestamp": pa.int64(),
-                    "tags": pa.map_(pa.string(), pa.string()), "labelled": pa.list_(pa.string()), "class_counts": COUNTS})  # fmt: skip
+                    "tags": pa.map_(pa.string(), pa.string()), "labelled": pa.list_(pa.string()),
+                    "class_counts": COUNTS})  # fmt: skip
 ROWS = [
     ("city/0", "a", 10, {"weather": "rain"}, ["object_detection"], {"object_detection": {"pedestrian": 2}}),
     ("city/1", "a", 20, {"weather": "sun", "time of day": "night"}, ["object_detection"], {"object_detection": {}}),

@@ -41,10 +41,12 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What became of a request: the ``sample``, None if it is missing; a record per damaged sample; what it has cost."""
+    """What became of a request: the ``sample``, None if it is missing; a record per damaged sample; whether one was
+    withdrawn; what it has cost."""
 
     sample: Sample | None = None
     damage: list[dict[str, Any]] = field(default_factory=list)
+    withdrawn: bool = False
     bytes: int = 0
     seconds_reading: float = 0.0
     seconds_decoding: float = 0.0
@@ -125,7 +127,7 @@ class Pipeline:
         self._ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
         self._live: set[_Assembly] = set()
         self.counters = dict.fromkeys(
-            ("seconds_waiting", "seconds_reading", "seconds_decoding", "samples", "bytes", "replaced"), 0.0
+            ("seconds_waiting", "seconds_reading", "seconds_decoding", "samples", "bytes", "replaced", "withdrawn"), 0.0
         )
 
     def run(self, plans: Iterator[Plan]) -> Iterator[Made]:
@@ -184,6 +186,7 @@ class Pipeline:
             self.counters["bytes"] += outcome.bytes
             self.counters["seconds_reading"] += outcome.seconds_reading
             self.counters["seconds_decoding"] += outcome.seconds_decoding
+            self.counters["withdrawn"] += outcome.withdrawn
             self.counters["replaced"] += bool(outcome.damage) and outcome.sample is not None
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -104,6 +104,29 @@ class ShardSet:
         return self._parquet(INDEX_FILE)
 
     @cached_property
+    def index_names(self) -> list[str]:
+        """The columns of the index."""
+        import pyarrow.parquet as pq
+
+        return pq.read_schema(self.folder / INDEX_FILE).names
+
+    def rows(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of the index in stored order, part by part: memory stays bounded."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self.folder / INDEX_FILE) as file:
+                yield from file.iter_batches(columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise self._unreadable(INDEX_FILE, error) from error
+
+    def listed_keys(self, name: str) -> pa.Array | None:
+        """The column ``key`` of a list beside the set; None where there is no such list."""
+        there = (self.folder / name).exists()
+        return self._parquet(name, ["key"]).column("key").combine_chunks() if there else None
+
+    @cached_property
     def listed(self) -> pa.Table:
         """One row a shard: name, samples, bytes, checksum of its table."""
         return self._parquet(SHARDS_FILE)
@@ -144,9 +167,10 @@ class ShardSet:
         try:
             return pq.read_table(self.folder / name, columns=columns)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again"
-            ) from error
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: Exception) -> DataError:
+        return DataError(f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again")
 
     def _shard(self, shard: int) -> ShardFile:
         with self._lock:

@@ -24,6 +24,8 @@ import xxhash
 
 FORMAT_VERSION = 1
 DATASET_FILE, SHARDS_FILE, INDEX_FILE = "dataset.json", "shards.parquet", "index.parquet"
+WITHDRAWN_FILE = "withdrawn.parquet"
+"""Keys, column ``key``, of samples that are not to be read any more."""
 PLAN_FILE = ".conversion.json"
 TEMPORARY = ".tmp-"
 
