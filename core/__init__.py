@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .comm import Comm
     from .config import PluginConfig
     from .contracts import (
+        Balance,
         Dataset,
         DataSpec,
         Engine,
@@ -74,14 +75,15 @@ if TYPE_CHECKING:
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
     from .taxonomy import DROP, Taxonomy
+    from .where import Known, Where
 
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
     "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
     "comm": "Comm",
     "config": "PluginConfig",
-    "contracts": "Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet Source "
-    "StepResult Tracker TrackerContext TrainingStream",
+    "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet "
+    "Source StepResult Tracker TrackerContext TrainingStream",
     "data": "convert open_dataset",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
@@ -94,6 +96,7 @@ _HOMES = {
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy",
     "tasks": "IGNORE TASKS",
+    "where": "Known Where",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

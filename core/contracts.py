@@ -39,15 +39,28 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
+class Balance:
+    """How often rare classes are seen in training: ``repeat_factor`` up to ``threshold``, or ``cbgs``."""
+
+    method: str
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Source:
     """A shard set that a recipe reads, at one address or over several. ``taxonomy``: task -> source class -> recipe class,
-    ``ignore`` or ``drop``;
-    ``where`` is the recipe's place of it, for messages."""
+    ``ignore`` or ``drop``; ``where`` is the recipe's place of it, for messages. ``select``: which frames are meant
+    (`drivetrain.Where`); ``view``: a curation's folder whose ``excluded.parquet`` lists keys that are not; ``weight`` and
+    ``balance`` hold in training."""
 
     name: str
     shards: str | tuple[str, ...]
     taxonomy: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     where: str | None = None
+    select: str | None = None
+    view: str | None = None
+    weight: float | None = None
+    balance: Balance | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +130,11 @@ class TrainingStream(Stream, Protocol):
         """Under 1 KB of JSON: what a checkpoint at ``step`` must hold so that a later run goes on exactly."""
         ...
 
-    def check(self, state: Mapping[str, Any]) -> list[str]:
-        """What of a saved ``state`` differs from this stream's order, a line each; empty: it goes on exactly."""
+    def resume(self, state: Mapping[str, Any], *, replay: bool = False) -> list[str]:
+        """Go on from a saved ``state``: earlier steps are as they were; weights that are others now, and shards that a set
+        has gained, count from there on as the design says; with ``replay`` not at all: the order is the saved one.
+
+        Returns what else differs, a line each, and then takes nothing over; empty: it goes on exactly."""
         ...
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .contracts import Source
+from .contracts import Balance, Source
 from .errors import PluginError, RecipeError, near_matches
 from .manager import Found, PluginManager, get_manager
 from .recipe_schema import (
@@ -99,7 +99,8 @@ class Recipe:
         sources: Mapping[str, SourceSection] = getattr(self.data, split)
         return tuple(
             Source(name, s.addresses, _per_task({**self.data.taxonomy.get(name, {}), **s.taxonomy}, self.classes),
-                   self.root.where(("data", split, name)))
+                   self.root.where(("data", split, name)), s.where, s.view, s.weight,
+                   None if s.balance is None else Balance(s.balance.method, s.balance.threshold))
             for name, s in sources.items()
         )  # fmt: skip
 
@@ -185,6 +186,8 @@ class _Reading:
         classes = self.classes(sections, tasks) if sections and tasks else {}
         if sections and classes:
             self.check_taxonomy(sections.data, classes)
+            for message, data_key in sections.data.wrong_weights():
+                self.wrong(message, data_key)
             self.check_metrics(sections, named["metrics"], tasks)
         self.complain()
         assert sections and model

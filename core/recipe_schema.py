@@ -5,9 +5,13 @@ Sections that name a plugin are flat: the keys of the core (`ModelKeys`, `EntryK
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .errors import RecipeError
+from .where import Where
 
 if TYPE_CHECKING:
     from .manager import Found, PluginManager
@@ -30,10 +34,31 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=False)
 
 
+class BalanceSection(Section):
+    method: Literal["repeat_factor", "cbgs"] = Field(
+        description="repeat frames of rare classes (LVIS), or even them out (CBGS)"
+    )
+    threshold: float = Field(1e-3, gt=0, le=1, description="repeat_factor: classes in fewer frames than this share are rare")
+
+
 class SourceSection(Section):
     shards: str | list[str] = Field(description="the shard set's folder or address")
+    where: str | None = Field(None, description="which frames: tags.weather == 'rain' and counts.TASK.CLASS >= 1")
+    view: str | None = Field(None, description="a folder that a curation wrote: the frames it excludes are left out")
+    weight: float | None = Field(None, ge=0, description="in training, its share of the samples, beside the others' weights")
+    balance: BalanceSection | None = Field(None, description="in training, how often frames of rare classes are seen")
     taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
+
+    @field_validator("where")
+    @classmethod
+    def _can_be_read(cls, text):
+        if text is not None:
+            try:
+                Where.parse(text)
+            except RecipeError as error:
+                raise ValueError(error.text()) from error
+        return text
 
     @property
     def addresses(self) -> str | tuple[str, ...]:
@@ -64,6 +89,19 @@ class DataSection(Section):
             if set(names) & set(RESERVED):
                 raise ValueError(f"{' and '.join(RESERVED)} are words of the taxonomy, not classes")
         return classes
+
+    def wrong_weights(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(what, its key): all sources of training have a weight, or none has; an evaluation sees every frame once."""
+        train = {name: s.weight for name, s in self.train.items() if s.enabled}
+        without = [name for name, weight in train.items() if weight is None]
+        if 0 < len(without) < len(train):
+            yield from (("is needed, since other sources have one", ("data", "train", name, "weight")) for name in without)
+        elif train and not without and not any(train.values()):
+            yield "all weights are 0", ("data", "train")
+        for name, source in self.val.items():
+            for key in ("weight", "balance"):
+                if getattr(source, key) is not None:
+                    yield "an evaluation sees every frame once", ("data", "val", name, key)
 
 
 class BatchSection(Section):

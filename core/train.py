@@ -106,7 +106,7 @@ class Training:
             data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro, **self._reading
         )
         self.stream.quarantine_path = self.folder.path / "quarantine.jsonl"
-        if resume and (differences := self.stream.check(resume.state["loader"])):
+        if resume and (differences := self.stream.resume(resume.state["loader"])):
             raise UserError("the order of samples is not that of the checkpoint:\n  " + "\n  ".join(differences),
                             remedy="start a new run, from these weights if you like: model.init_from")  # fmt: skip
         if recipe.data.val:

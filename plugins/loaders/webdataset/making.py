@@ -28,12 +28,18 @@ class Request:
     place: int
 
 
+class Withdrawn(Damage):
+    """The sample is not to be read any more."""
+
+
 @dataclass
 class Outcome:
-    """What became of a request: the ``sample``, None if it is missing; a record per damaged sample; what it has cost."""
+    """What became of a request: the ``sample``, None if it is missing; a record per damaged sample; whether one was
+    withdrawn; what it has cost."""
 
     sample: Sample | None = None
     damage: list[dict[str, Any]] = field(default_factory=list)
+    withdrawn: bool = False
     bytes: int = 0
     seconds_reading: float = 0.0
     seconds_decoding: float = 0.0
@@ -45,14 +51,17 @@ class Samples:
     def __init__(self, spec: DataSpec, training: bool, storage: StorageConfig | None = None):
         self.storage = storage
         sources = [OpenSource.open(source, spec, storage) for source in spec.sources]
-        self._spec, self.training, self.sources = spec, training, Sources(sources)
+        self._spec, self.training, self.sources = spec, training, Sources(sources, training)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
         self.with_mask = SEGMENTATION in spec.tasks
 
     def make(self, request: Request, outputs: Outputs, outcome: Outcome) -> None:
-        """Sets ``outcome.sample``. Raises Damage for bad bytes, OSError where reading fails, DataError for wrong labels."""
+        """Sets ``outcome.sample``. Raises Damage for bad bytes, Withdrawn before it reads one that is, OSError where reading
+        fails, DataError for wrong labels."""
         source, shard = self.sources.find(request.shard)
         clip = source.shards.clip(shard, request.place, self._spec.clip_frames, self._spec.clip_stride)
+        if any(self.sources.is_withdrawn(request.shard - shard + number, place) for number, place in clip):
+            raise Withdrawn("it was withdrawn")
         *history, frame = [self._frame(source, *at, outcome) for at in clip]
         began = time.perf_counter()
         try:

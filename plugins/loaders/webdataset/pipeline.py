@@ -166,7 +166,17 @@ class Pipeline:
         self._ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
         self._live: set[_Assembly] = set()
         self._counters = dict.fromkeys(
-            ("seconds_waiting", "seconds_reading", "seconds_decoding", "seconds_collating", "samples", "bytes", "replaced"), 0.0
+            (
+                "seconds_waiting",
+                "seconds_reading",
+                "seconds_decoding",
+                "seconds_collating",
+                "samples",
+                "bytes",
+                "replaced",
+                "withdrawn",
+            ),
+            0.0,
         )
 
     def run(self, plans: Iterator[Plan]) -> Iterator[Made]:
@@ -241,6 +251,7 @@ class Pipeline:
             counters["bytes"] += outcome.bytes
             counters["seconds_reading"] += outcome.seconds_reading
             counters["seconds_decoding"] += outcome.seconds_decoding
+            counters["withdrawn"] += outcome.withdrawn
             counters["replaced"] += bool(outcome.damage) and outcome.sample is not None
 
 

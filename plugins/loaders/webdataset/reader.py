@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -117,6 +117,32 @@ class ShardSet:
         return self._parquet(INDEX_FILE)
 
     @cached_property
+    def index_names(self) -> list[str]:
+        """The columns of the index."""
+        import pyarrow.parquet as pq
+
+        return pq.read_schema(self.folder / INDEX_FILE).names
+
+    def rows(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of the index in stored order, part by part: memory stays bounded."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self._file(INDEX_FILE)) as file:
+                yield from file.iter_batches(columns=columns)
+        except (NotThere, OSError, pa.ArrowException) as error:
+            raise self._unreadable(INDEX_FILE, error) from error
+
+    def listed_keys(self, name: str) -> pa.Array | None:
+        """The column ``key`` of a list beside the set; None where there is no such list."""
+        try:
+            self.roots.get(name)
+        except NotThere:
+            return None
+        return self._parquet(name, ["key"]).column("key").combine_chunks()
+
+    @cached_property
     def listed(self) -> pa.Table:
         """One row a shard: name, samples, bytes, checksum of its table."""
         return self._parquet(SHARDS_FILE)
@@ -127,7 +153,7 @@ class ShardSet:
 
     @cached_property
     def _keys(self) -> KeyColumn:
-        return KeyColumn(self.folder / INDEX_FILE)
+        return KeyColumn(self._file(INDEX_FILE))
 
     @cached_property
     def before(self) -> np.ndarray:
@@ -191,15 +217,19 @@ class ShardSet:
         import pyarrow.parquet as pq
 
         try:
-            local = self.folder / name
-            file = local if local.is_file() else io.BytesIO(self.roots.get(name))  # a local file is mapped, not copied
-            table = pq.read_table(file, columns=columns)
+            table = pq.read_table(self._file(name), columns=columns)
             table.select(columns or [])  # a column that is not there is left out in silence
             return table
         except (NotThere, OSError, KeyError, pa.ArrowException) as error:
-            raise DataError(
-                f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again"
-            ) from error
+            raise self._unreadable(name, error) from error
+
+    def _file(self, name: str) -> Path | io.BytesIO:
+        """A local file is mapped, not copied."""
+        local = self.folder / name
+        return local if local.is_file() else io.BytesIO(self.roots.get(name))
+
+    def _unreadable(self, name: str, error: Exception) -> DataError:
+        return DataError(f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again")
 
     def _table(self, shard: int) -> Table:
         with self._lock:

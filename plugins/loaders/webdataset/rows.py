@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ import xxhash
 
 from drivetrain import DataError
 
-from .shards import WORK_FOLDER, Damage, aside_of, publish_synced, shard_name, write_atomically
+from .shards import INDEX_FILE, WORK_FOLDER, Damage, aside_of, publish_synced, shard_name, write_atomically
 
 SCHEMA = pa.schema(
     {
@@ -133,10 +133,10 @@ class KeyColumn:
 
     _KEPT = 16  # row groups, about 2 MB each
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, file: Path | BinaryIO):
+        self._path = file if isinstance(file, Path) else Path(INDEX_FILE)
         with self._told():
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(file)
             self._file.schema_arrow.field("key")
         meta = self._file.metadata
         self._starts = np.cumsum([0] + [meta.row_group(i).num_rows for i in range(meta.num_row_groups)])

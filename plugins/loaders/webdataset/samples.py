@@ -55,17 +55,21 @@ class Reader:
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A source of the recipe, opened: its shard set and, per task of the recipe, how its labels are read."""
+    """A source of the recipe, as ``asked`` for, opened: its shard set and, per task of the recipe, how its labels are read."""
 
-    name: str
+    asked: Source
     shards: ShardSet
     readers: Mapping[str, Reader]
+
+    @property
+    def name(self) -> str:
+        return self.asked.name
 
     @staticmethod
     def open(source: Source, spec: DataSpec, storage: StorageConfig | None = None) -> OpenSource:
         """Raises DataError where there is no shard set, RecipeError for tasks or classes that it does not have."""
         shards = ShardSet(source.shards, storage)
-        return OpenSource(source.name, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks})
+        return OpenSource(source, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks})
 
 
 def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Reader:

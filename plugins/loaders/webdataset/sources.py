@@ -1,41 +1,83 @@
-"""The shards of all sources of a recipe, counted through."""
+"""The shards of all sources of a recipe, counted through, and what of them is drawn from."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
+import pyarrow.compute as pc
+import xxhash
 
-from drivetrain import hash_key
+from drivetrain import DataError, hash_key
 
+from .reader import ShardSet
 from .samples import OpenSource
+from .selection import select, selects
+from .shards import WITHDRAWN_FILE, order_id
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What is drawn from: some shards of some sources, whole or in part.
+
+    ``sizes`` int64 [K]: samples of each; ``numbers`` uint32 [K]: its number, counted through all sources, None where it is
+    ``first`` and those after it; ``places`` uint32 [sizes.sum()]: the samples' places in their shards, None where all of them
+    are meant; ``order_id``: of all this."""
+
+    sizes: np.ndarray
+    order_id: str
+    first: int = 0
+    numbers: np.ndarray | None = None
+    places: np.ndarray | None = None
+    starts: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self.sizes.sum())
+
+    def resolve(self, shards: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """int64 shard numbers, counted through all sources, and places in them, of shards and places of these ``sizes``."""
+        if self.places is not None:
+            assert self.starts is not None
+            places = self.places[self.starts[shards] + places].astype(np.int64)
+        return (self.first + shards if self.numbers is None else self.numbers[shards].astype(np.int64)), places
 
 
 class Sources:
-    """Several sources as one line of shards: ``sizes`` int64, samples in each; ``order_id`` of them all."""
+    """Several sources whose shards are counted through."""
 
-    def __init__(self, sources: Sequence[OpenSource]):
-        self._sources = sources
-        self.sizes = np.concatenate([source.shards.sizes for source in sources])
-        ids = [source.shards.info["order_id"] for source in sources]
-        self.order_id = ids[0] if len(ids) == 1 else f"{hash_key(*ids):016x}"
+    def __init__(self, sources: Sequence[OpenSource], training: bool):
+        self.sources, self._training = sources, training
         self._shards = [0, *accumulate(source.shards.shards for source in sources)]
-        self._samples = np.concatenate([[0], np.cumsum(self.sizes)])
+        self._withdrawn = [_withdrawn(source.shards) for source in sources]
 
-    def __len__(self) -> int:
-        return int(self._samples[-1])
+    def pick(self, members: Sequence[int], shards: Sequence[int] | None = None) -> Picked:
+        """What the sources of these numbers give, of each the first ``shards`` shards; by default all that there are.
+
+        Raises DataError where a ``where`` or a view leaves nothing of a source to train on."""
+        shards = [self.sources[i].shards.shards for i in members] if shards is None else shards
+        parts = [self._part(i, n) for i, n in zip(members, shards)]
+        if len(parts) == 1:
+            return parts[0]
+        ids = hash_key(*(part.order_id for part in parts))
+        sizes = np.concatenate([part.sizes for part in parts])
+        whole = all(part.numbers is None for part in parts) and all(
+            n == self.sources[i].shards.shards for i, n in zip(members, shards)
+        )
+        if whole and list(members) == list(range(len(self.sources))):
+            return Picked(sizes, f"{ids:016x}")
+        numbers = np.concatenate([_numbers(part) for part in parts])
+        if all(part.places is None for part in parts):
+            return Picked(sizes, f"{ids:016x}", numbers=numbers)
+        places = np.concatenate([_places(part) for part in parts])
+        return Picked(sizes, f"{ids:016x}", 0, numbers, places, _starts(sizes))
 
     def find(self, shard: int) -> tuple[OpenSource, int]:
         """The source that ``shard`` belongs to, and its number there."""
         source = bisect_right(self._shards, shard) - 1
-        return self._sources[source], shard - self._shards[source]
-
-    def locate(self, number: int) -> tuple[int, int]:
-        """The shard that holds sample ``number`` in natural order, and its place inside."""
-        shard = int(np.searchsorted(self._samples, number, "right")) - 1
-        return shard, number - int(self._samples[shard])
+        return self.sources[source], shard - self._shards[source]
 
     def key(self, shard: int, place: int) -> str:
         source, own = self.find(shard)
@@ -43,17 +85,77 @@ class Sources:
 
     @property
     def where(self) -> str:
-        return ", ".join(source.shards.path for source in self._sources)
+        return ", ".join(source.shards.path for source in self.sources)
 
     def counters(self) -> dict[str, float]:
         """What each root of all sources, counted through, has cost: ``root/0/bytes``..."""
-        roots = [root for source in self._sources for root in source.shards.roots.roots]
+        roots = [root for source in self.sources for root in source.shards.roots.roots]
         return {f"root/{i}/{name}": value for i, root in enumerate(roots) for name, value in root.counters.items()}
 
     def close(self) -> None:
-        for source in self._sources:
+        for source in self.sources:
             source.shards.roots.close()
 
     def path(self, shard: int) -> str:
         source, own = self.find(shard)
         return f"{source.shards.roots.roots[0].address}/{source.shards.name(own)}.tar"
+
+    def is_withdrawn(self, shard: int, place: int) -> bool:
+        source = bisect_right(self._shards, shard) - 1
+        withdrawn = self._withdrawn[source]
+        return bool(withdrawn) and (shard - self._shards[source], place) in withdrawn
+
+    def _part(self, number: int, shards: int) -> Picked:
+        source, first = self.sources[number], self._shards[number]
+        base = _order_id(source.shards, shards)
+        if not selects(source, self._training):
+            return Picked(source.shards.sizes[:shards], base, first)
+        selection = select(source, shards, self._training)
+        if self._training and not len(selection.places):
+            raise DataError(f"nothing of source {source.name!r} is left to train on: {_meant(source)} leaves none of its "
+                            f"{len(source.shards)} frames", where=source.asked.where,
+                            remedy=f"drivetrain data stats {source.shards.path} tells what there is")  # fmt: skip
+        numbers = np.flatnonzero(selection.sizes)
+        sizes = selection.sizes[numbers]
+        own = xxhash.xxh3_64_hexdigest((base + selection.digest()).encode())
+        return Picked(sizes, own, 0, (first + numbers).astype(np.uint32), selection.places, _starts(sizes))
+
+
+def _meant(source: OpenSource) -> str:
+    asked = source.asked
+    said = {"where": asked.select, "view": asked.view, "balance": asked.balance and asked.balance.method}
+    return " and ".join(f"{name} {value!r}" for name, value in said.items() if value)
+
+
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _numbers(part: Picked) -> np.ndarray:
+    return part.first + np.arange(len(part.sizes), dtype=np.uint32) if part.numbers is None else part.numbers
+
+
+def _places(part: Picked) -> np.ndarray:
+    """uint32: the places of all samples, one after the other."""
+    if part.places is not None:
+        return part.places
+    return (np.arange(len(part)) - np.repeat(_starts(part.sizes)[:-1], part.sizes)).astype(np.uint32)
+
+
+def _order_id(shards: ShardSet, count: int) -> str:
+    """The set's, as it was when it had ``count`` shards."""
+    if count == shards.shards:
+        return shards.info["order_id"]
+    return order_id([(shards.name(i), size) for i, size in enumerate(shards.sizes[:count].tolist())])
+
+
+def _withdrawn(shards: ShardSet) -> frozenset[tuple[int, int]]:
+    """(shard, place) of the samples that were withdrawn, by the keys that the set lists."""
+    keys = shards.listed_keys(WITHDRAWN_FILE)
+    if keys is None:
+        return frozenset()
+    rows, first = [], 0
+    for batch in shards.rows(["key"]):
+        rows.append(first + np.flatnonzero(pc.is_in(batch.column("key"), keys).to_numpy(zero_copy_only=False)))
+        first += len(batch)
+    return frozenset(shards.locate(int(row)) for row in np.concatenate([np.zeros(0, np.int64), *rows]) if row < len(shards))

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from drivetrain import Batch, DataError, DataSpec
 
-from .making import Outcome, Request, Samples
-from .order import Order, evaluation_share
+from .draws import Draws
+from .making import Outcome, Request, Samples, Withdrawn
+from .order import evaluation_share
 from .pipeline import Made, Pipeline, Plan
+from .quarantine import VERIFY, Quarantine
 from .samples import Outputs
 from .shards import Damage
 from .storage.config import StorageConfig
 from .workers import Workers
 
 _ATTEMPTS = 32  # replacements that are tried for one damaged sample
-_JUDGED_AFTER = 100  # samples, or one epoch of a smaller set: before that a share says nothing
-_VERIFY = "`drivetrain data verify --full` lists what is damaged: restore it from a copy, or write the set again"
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,32 @@ class Cut:
 
 
 class TrainingStream:
-    """One rank's micro-batches (`drivetrain.TrainingStream`). ``quarantine`` lists what was damaged, and goes as JSON
-    lines to ``quarantine_path`` too where that is set. Raises DataError for an empty split."""
+    """One rank's micro-batches (`drivetrain.TrainingStream`). Raises DataError for an empty split, and for a ``where`` or a
+    view that leaves nothing of a source."""
 
     def __init__(self, spec: DataSpec, cut: Cut, *, window: int, prefetch: int, max_damaged_share: float, threads: int,
                  workers: int, pin: bool, storage: StorageConfig | None = None):  # fmt: skip
         self._samples, self._cut = Samples(spec, training=True, storage=storage), cut
         self._sources = self._samples.sources
-        if not len(self._sources):
+        if not any(len(source.shards) for source in self._sources.sources):
             raise DataError("there is nothing to train on: the split is empty", where=self._sources.where)
-        self.order_id, self._seed, self._max_damaged_share = self._sources.order_id, spec.seed, max_damaged_share
-        self._order = Order(self._sources.sizes, self.order_id, spec.seed, cut.slots, window, lanes=len(cut.own))
+        self._draws = Draws(self._sources, spec, cut.slots, cut.micro, window, len(cut.own))
+        self.quarantine = Quarantine(max_damaged_share, len(self._draws))
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
         self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
                                   with_mask=self._samples.with_mask, ring=self._maker.ring(pin))  # fmt: skip
-        self.quarantine: list[dict[str, Any]] = []
-        self.quarantine_path: Path | None = None
+
+    @property
+    def order_id(self) -> str:
+        return self._draws.order_id
+
+    @property
+    def quarantine_path(self) -> Path | None:
+        return self.quarantine.path
+
+    @quarantine_path.setter
+    def quarantine_path(self, path: Path | None) -> None:
+        self.quarantine.path = path
 
     def batches(self, step: int) -> Iterator[Batch]:
         plans = (self._plan(s, slot) for s in count(step) for slot in self._cut.own)
@@ -69,23 +80,10 @@ class TrainingStream:
         return [[self._sources.key(request.shard, request.place) for request in plan.requests] for plan in plans]
 
     def state(self, step: int) -> dict[str, Any]:
-        return {
-            "order_id": self.order_id, "seed": self._seed, "slots": self._cut.slots, "micro": self._cut.micro,
-            "window": self._order.window, "samples": len(self._sources),
-            "step": step, "position": step * self._cut.slots * self._cut.micro,
-        }  # fmt: skip
+        return self._draws.state(step)
 
-    def check(self, state: Mapping[str, Any]) -> list[str]:
-        mine = self.state(int(state.get("step", 0)))
-        words = {
-            "order_id": "the shard sets (order_id)", "seed": "the seed", "micro": "batch.micro", "window": "loader.window",
-            "slots": "the micro-batches a step (batch.global / batch.micro)", "samples": "the number of samples",
-        }  # fmt: skip
-        return [
-            f"{what}: {state.get(name)!r} when it was saved, {mine[name]!r} now"
-            for name, what in words.items()
-            if state.get(name) != mine[name]
-        ]
+    def resume(self, state: Mapping[str, Any], *, replay: bool = False) -> list[str]:
+        return self._draws.resume(state, replay)
 
     def counters(self) -> Mapping[str, float]:
         return {**self._pipeline.counters, **self._sources.counters()}
@@ -97,7 +95,7 @@ class TrainingStream:
 
     def _plan(self, step: int, slot: int) -> Plan:
         first, cut = step * self._cut.micro, self._cut
-        shards, places = self._order.draw(slot, first, cut.micro)
+        shards, places = self._draws.draw(slot, first, cut.micro)
         positions = range(first * cut.slots + slot, (first + cut.micro) * cut.slots + slot, cut.slots)
         return Plan(step, slot, [Request(*row) for row in zip(positions, shards.tolist(), places.tolist())])
 
@@ -109,43 +107,39 @@ class TrainingStream:
                 try:
                     self._maker.make(request, outputs, outcome)
                     return outcome
+                except Withdrawn:
+                    outcome.withdrawn = True
+                    tried.add(request)
                 except Damage as damage:
                     outcome.damage.append(self._samples.record(request, damage))
                     tried.add(request)
-            request = Request(request.position, *self._order.replacement(request.position, attempt))
+            request = Request(request.position, *self._draws.replacement(request.position, attempt))
+        if not outcome.damage:
+            raise DataError(f"{len(tried)} samples in a row were withdrawn", where=self._sources.path(request.shard),
+                            remedy="leave this source out, or write the set again from what is left")  # fmt: skip
         last = outcome.damage[-1]
         raise DataError(f"{len(tried)} samples in a row are damaged, the last one {last['key']!r}: {last['why']}",
-                        where=last["shard"], remedy=_VERIFY)  # fmt: skip
+                        where=last["shard"], remedy=VERIFY)  # fmt: skip
 
     def _note_damage(self, made: Made) -> None:
-        """In the consumer's thread and order, so that a run stops at the same batch whatever its threads."""
-        records = [record for outcome in made.outcomes for record in outcome.damage]
-        if not records:
-            return
-        self.quarantine += records
-        if self.quarantine_path is not None:
-            with open(self.quarantine_path, "a") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
         counters = self._pipeline.counters
-        seen, replaced = int(counters["samples"]), int(counters["replaced"])
-        if seen >= min(_JUDGED_AFTER, len(self._sources)) and replaced > self._max_damaged_share * seen:
-            raise DataError(
-                f"{replaced} of {seen} samples were damaged, more than loader.max_damaged_share = {self._max_damaged_share:g}",
-                where=records[-1]["shard"], remedy=f"the last one is {records[-1]['key']!r}: {records[-1]['why']}\n{_VERIFY}",
-            )  # fmt: skip
+        records = [record for outcome in made.outcomes for record in outcome.damage]
+        self.quarantine.note(records, int(counters["samples"]), int(counters["replaced"]))
 
 
 class EvaluationStream:
     """One rank's share of a split in natural order, each sample exactly once over all ranks (`drivetrain.EvaluationStream`).
 
-    Nothing is replaced: ``missing`` lists the keys of damaged samples of this rank.
+    Nothing is replaced: ``missing`` lists the keys of damaged and of withdrawn samples of this rank.
     """
 
     def __init__(self, spec: DataSpec, cut: Cut, *, prefetch: int, threads: int, workers: int, pin: bool,
                  storage: StorageConfig | None = None):  # fmt: skip
         self._samples, self._micro = Samples(spec, training=False, storage=storage), cut.micro
         self._sources = self._samples.sources
-        batches = -(-len(self._sources) // cut.micro)
+        self._picked = self._sources.pick(range(len(spec.sources)))
+        self._starts = np.concatenate([[0], np.cumsum(self._picked.sizes)])
+        batches = -(-len(self._picked) // cut.micro)
         self._share = evaluation_share(batches, cut.rank, cut.world)
         self._length = -(-batches // cut.world)
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
@@ -174,8 +168,14 @@ class EvaluationStream:
         self._sources.close()
 
     def _plan(self, number: int, filler: bool = False) -> Plan:
-        samples = range(number * self._micro, min((number + 1) * self._micro, len(self._sources)))
-        return Plan(0, number, [Request(i, *self._sources.locate(i)) for i in samples], filler)
+        samples = range(number * self._micro, min((number + 1) * self._micro, len(self._picked)))
+        return Plan(0, number, [self._request(i) for i in samples], filler)
+
+    def _request(self, number: int) -> Request:
+        """Sample ``number`` of those that are meant, in natural order."""
+        shard = np.searchsorted(self._starts, [number], "right") - 1
+        shards, places = self._picked.resolve(shard, number - self._starts[shard])
+        return Request(number, int(shards[0]), int(places[0]))
 
     def _make(self, request: Request, outputs: Outputs) -> Outcome:
         outcome = Outcome()
@@ -187,9 +187,8 @@ class EvaluationStream:
 
     def _substitute(self) -> Batch:
         """A filler in place of a batch whose samples are all missing: every rank makes the same number of forwards."""
-        numbers = range(len(self._sources))
-        plans = (Plan(0, 0, [Request(i, *self._sources.locate(i))], filler=True) for i in numbers)
+        plans = (Plan(0, 0, [self._request(i)], filler=True) for i in range(len(self._picked)))
         for made in self._pipeline.run(plans):
             if made.batch is not None:
                 return made.batch
-        raise DataError("not one sample can be read", where=self._sources.path(0), remedy=_VERIFY)
+        raise DataError("not one sample can be read", where=self._sources.path(0), remedy=VERIFY)

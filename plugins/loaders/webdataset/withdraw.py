@@ -11,9 +11,7 @@ import pyarrow.parquet as pq
 from drivetrain import DataError, near_matches
 
 from .rows import KeyColumn
-from .shards import INDEX_FILE, write_atomically
-
-WITHDRAWN_FILE = "withdrawn.parquet"
+from .shards import INDEX_FILE, WITHDRAWN_FILE, write_atomically
 
 
 def withdrawn(folder: Path) -> list[str]:
