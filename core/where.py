@@ -25,9 +25,8 @@ from .errors import RecipeError, near_matches
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
-    Rows = pa.Table | pa.RecordBatch
+    Rows = Any  # pyarrow.Table or pyarrow.RecordBatch
 
 _TOKEN = re.compile(
     r"(?P<number>-?\d+(\.\d*)?([eE][+-]?\d+)?)|(?P<text>'[^']*'|\"[^\"]*\")|(?P<word>[A-Za-z_]\w*)|(?P<sign>[=!<>]=|[<>~()\[\],.])"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,7 @@ class Draws:
             return Order(picked.sizes, picked.order_id, spec.seed, slots, window, lanes)
 
         self._lines = {
-            name: Line(
-                lambda shards, own=own: sources.pick(own, shards), [sources.sources[i].shards.shards for i in own], order
-            )
+            name: Line(partial(sources.pick, own), [sources.sources[i].shards.shards for i in own], order)
             for name, own in members.items()
         }
         self._history: list[tuple[int, dict[str, float]]] = [(0, weights)]

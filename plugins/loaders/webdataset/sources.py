@@ -104,7 +104,7 @@ class Sources:
                             remedy=f"drivetrain data stats {source.shards.path} tells what there is")  # fmt: skip
         numbers = np.flatnonzero(selection.sizes)
         sizes = selection.sizes[numbers]
-        own = xxhash.xxh3_64_hexdigest(base + selection.digest())
+        own = xxhash.xxh3_64_hexdigest((base + selection.digest()).encode())
         return Picked(sizes, own, 0, (first + numbers).astype(np.uint32), selection.places, _starts(sizes))
 
 
