@@ -143,7 +143,9 @@ def _say_changes(old: Mapping[str, Any], new: Mapping[str, Any], allow: Iterable
     changes = compare(old, new)
     for key, before, after in changes:
         say(f"changed since {folder.path} began: {key}: {before} -> {after}")
-    refused = [k for k, _, _ in changes if _below(k, ORDER_AND_ARCHITECTURE) and not _below(k, tuple(allow))]
+    free = {f"data.train.{name}.weight" for name in new["data"]["train"]}  # the loader's state keeps when weights changed
+    bound = [k for k, _, _ in changes if _below(k, ORDER_AND_ARCHITECTURE) and k not in free]
+    refused = [k for k in bound if not _below(k, tuple(allow))]
     if refused:
         raise RecipeError(
             f"{folder.path} cannot go on with another {', '.join(refused)}: the order of samples or the model would change",

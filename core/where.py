@@ -26,7 +26,7 @@ from .errors import RecipeError, near_matches
 if TYPE_CHECKING:
     import numpy as np
 
-    Rows = Any  # pa.Table | pa.RecordBatch, which have no types
+    Rows = Any  # pyarrow.Table or pyarrow.RecordBatch
 
 _TOKEN = re.compile(
     r"(?P<number>-?\d+(\.\d*)?([eE][+-]?\d+)?)|(?P<text>'[^']*'|\"[^\"]*\")|(?P<word>[A-Za-z_]\w*)|(?P<sign>[=!<>]=|[<>~()\[\],.])"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from fnmatch import translate
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 from .errors import RecipeError
 from .where import COLUMN_OF, Joined, Name, Not, Test, Tree
 
-Rows = Any  # pa.Table | pa.RecordBatch, which have no types
+if TYPE_CHECKING:
+    from .where import Rows
+
 _KERNELS = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
 _ARROW_REFUSES = (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError)
 

@@ -38,7 +38,7 @@ class Selection:
     def digest(self) -> str:
         """Of the content, as 16 hex digits."""
         content = xxhash.xxh3_64(self.sizes.astype("<i8").tobytes())
-        content.update(np.ascontiguousarray(self.places, "<u4").data)
+        content.update(self.places.astype("<u4").tobytes())
         return content.hexdigest()
 
 
@@ -163,6 +163,6 @@ def _rounded(rates: np.ndarray, keys: pa.Array) -> np.ndarray:
     """int64 [rows]: up or down by a hash of the key, so that the mean stays."""
     chance = np.zeros(len(rates))
     parts = np.flatnonzero(rates != np.floor(rates))
-    hashes = [xxhash.xxh3_64_intdigest(key) >> 11 for key in keys.take(pa.array(parts)).to_pylist()]
+    hashes = [xxhash.xxh3_64_intdigest(key.encode()) >> 11 for key in keys.take(pa.array(parts)).to_pylist()]
     chance[parts] = np.array(hashes, np.float64) * 2.0**-53
     return np.floor(rates + chance).astype(np.int64)
