@@ -11,8 +11,8 @@ from typing import Any
 
 from drivetrain import Batch, DataError, DataSpec
 
-from .order import Order, evaluation_share
 from .making import Outcome, Request, Samples
+from .order import Order, evaluation_share
 from .pipeline import Made, Pipeline, Plan
 from .samples import Outputs
 from .shards import Damage
