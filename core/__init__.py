@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .geometry import View, map_boxes
     from .model import Model, ModelContext, total_loss
     from .notebook import open_recipe, open_run, open_shards
+    from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
     from .sample import CameraSample, Sample, Transform
     from .seeding import Rng, hash_array, hash_key
@@ -85,6 +86,7 @@ _HOMES = {
     "frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
     "model": "Model ModelContext total_loss",
+    "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
     "sample": "CameraSample Sample Transform",

@@ -47,6 +47,8 @@ class Source:
     shards: str
     taxonomy: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     where: str | None = None
+    overlays: tuple[str, ...] = ()
+    """Folders of labels that lie over the shards' own (`drivetrain.Overlay`), the later ones on top."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class EvaluationStream(Stream, Protocol):
 
 
 class Loader(Protocol):
-    def open(self, path: str) -> ShardSet: ...
+    def open(self, path: str, overlays: Sequence[str] = ()) -> ShardSet: ...
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
                 samples_per_shard: int, progress: Callable[[int, int], None] | None = None) -> ShardSet:  # fmt: skip

@@ -99,7 +99,7 @@ class Recipe:
         sources: Mapping[str, SourceSection] = getattr(self.data, split)
         return tuple(
             Source(name, s.shards, _per_task({**self.data.taxonomy.get(name, {}), **s.taxonomy}, self.classes),
-                   self.root.where(("data", split, name)))
+                   self.root.where(("data", split, name)), overlays=tuple(s.overlays))
             for name, s in sources.items()
         )  # fmt: skip
 

@@ -33,6 +33,7 @@ class Section(BaseModel):
 class SourceSection(Section):
     shards: str = Field(description="the shard set's folder or address")
     taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
+    overlays: list[str] = Field([], description="folders of labels that lie over the shards' own, the later ones on top")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
 
 

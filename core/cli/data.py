@@ -105,12 +105,13 @@ def view(
     out: Path = typer.Option(Path("view.png"), "--out", help="The picture that is written."),
     count: int = typer.Option(12, "--count", min=1, help="How many frames, spread over the set."),
     columns: int = typer.Option(3, "--columns", min=1),
+    overlay: list[str] = typer.Option([], "--overlay", help="Labels that lie over the set's own; may be repeated."),
 ) -> None:
     """A contact sheet of frames with all their labels drawn."""
     from ..data import default_loader
     from ..looking import sheet_of_shards
 
-    sheet_of_shards(default_loader().open(str(shards)), count, columns, out)
+    sheet_of_shards(default_loader().open(str(shards), overlay), count, columns, out)
     print(out)
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xxhash
 
-from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
+from drivetrain import ClassInfo, DataError, Frame, class_info, frame_from_parts, near_matches
 
+from .overlay import Layers
 from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table
 
 if TYPE_CHECKING:
@@ -71,16 +72,17 @@ class ShardFile:
 
 class ShardSet:
     """A folder of shards (`drivetrain.ShardSet`). Safe to read from several threads. ``sizes`` int64: samples a shard.
+    ``overlays``: folders of labels that lie over its own, the later ones on top.
 
-    Raises DataError where the folder holds no whole shard set.
+    Raises DataError where the folder holds no whole shard set, or an overlay is none of this set.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, overlays: Sequence[str] = ()):
         self.path = str(path)
         self.folder = Path(path)
         self.info: Mapping[str, Any] = _read_info(self.folder)
         self.classes: Mapping[str, Sequence[ClassInfo]] = {
-            task: [_class_info(values) for values in infos] for task, infos in self.info["classes"].items()
+            task: [class_info(values) for values in infos] for task, infos in self.info["classes"].items()
         }
         listed = self._parquet(SHARDS_FILE, ["name", "samples"])
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
@@ -88,6 +90,8 @@ class ShardSet:
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
         self._lock = Lock()
+        self.layers = Layers.open(overlays, self.classes, self.info, lambda: self.index.column("key").to_pylist())
+        self.classes = self.layers.classes
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -126,7 +130,7 @@ class ShardSet:
         """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged."""
         shard, place = self.locate(number)
         try:
-            return _retried(lambda: self._shard(shard).frame(place))
+            return self.layers.apply(_retried(lambda: self._shard(shard).frame(place)))
         except Damage as error:
             raise DataError(f"sample {number} ({self.key(shard, place)!r}) is damaged: {error}", where=self.path,
                             remedy="restore the shard from a copy, or write the set again") from error  # fmt: skip
@@ -168,11 +172,6 @@ def _retried(read: Callable[[], _T]) -> _T:
         except OSError:
             time.sleep(wait)
     return read()
-
-
-def _class_info(values: Mapping[str, Any]) -> ClassInfo:
-    color = values.get("color")
-    return ClassInfo(values["name"], values["id"], None if color is None else tuple(color), values.get("ignore", False))
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

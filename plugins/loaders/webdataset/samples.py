@@ -60,7 +60,7 @@ class OpenSource:
     @staticmethod
     def open(source: Source, spec: DataSpec) -> OpenSource:
         """Raises DataError where there is no shard set, RecipeError for tasks or classes that it does not have."""
-        shards = ShardSet(source.shards)
+        shards = ShardSet(source.shards, source.overlays)
         return OpenSource(source.name, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks})
 
 

@@ -46,7 +46,8 @@ class _Samples:
         outcome.bytes += sum(map(len, parts.values()))
         try:
             where = source.shards.name(shard)
-            outcome.sample = self._maker.make(parse(parts), source, request.position, outputs, where)
+            frame = source.shards.layers.apply(parse(parts))
+            outcome.sample = self._maker.make(frame, source, request.position, outputs, where)
         finally:
             outcome.seconds_decoding += time.perf_counter() - read
 
