@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .declarations import (
     CommandPlugin,
+    CurationCheckPlugin,
     DatasetPlugin,
     Finding,
     HealthCheckPlugin,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         TrackerContext,
         TrainingStream,
     )
+    from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
@@ -80,6 +82,7 @@ _HOMES = {
     "config": "PluginConfig",
     "contracts": "Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet Source "
     "StepResult Tracker TrackerContext TrainingStream",
+    "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame boxes_from_json boxes_to_json decode_key encode_key "
@@ -98,8 +101,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 __version__ = "0.1.0"
 __all__ = [
-    "CommandPlugin", "DatasetPlugin", "Finding", "HealthCheckPlugin", "LRSchedulePlugin", "LoaderPlugin", "MetricPlugin",
-    "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "TrackerPlugin", "TransformPlugin", "hookimpl", *_HOME_OF,
+    "CommandPlugin", "CurationCheckPlugin", "DatasetPlugin", "Finding", "HealthCheckPlugin", "LRSchedulePlugin",
+    "LoaderPlugin", "MetricPlugin", "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "TrackerPlugin", "TransformPlugin",
+    "hookimpl", *_HOME_OF,
 ]  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
         what = f"has no {OVERLAY_FILE}" if folder.is_dir() else "does not exist"
         raise DataError(
             f"there is no overlay at {folder}: it {what}",
-            remedy="overlays are written by `drivetrain data import`, and as prediction sets by `drivetrain eval`",
+            remedy="overlays are written by `drivetrain.OverlayWriter`, and as prediction sets by `drivetrain eval`",
         ) from None
     except ValueError as error:
         raise DataError(f"{OVERLAY_FILE} is no JSON: {error}", where=str(folder), remedy="write the overlay again") from error

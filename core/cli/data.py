@@ -10,8 +10,12 @@ from typing import Any
 import typer
 
 from ..errors import DataError, UserError
+from .curate import curate
 
 app = typer.Typer(help="Shard sets: make, check and look at them.", no_args_is_help=True)
+
+
+app.command("curate")(curate)
 
 
 @app.callback()
