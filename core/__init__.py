@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .declarations import (
     CommandPlugin,
+    CurationCheckPlugin,
     DatasetPlugin,
     Finding,
     HealthCheckPlugin,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         TrackerContext,
         TrainingStream,
     )
+    from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from .geometry import View, map_boxes
     from .model import Model, ModelContext, total_loss
     from .notebook import open_recipe, open_run, open_shards
+    from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
     from .sample import CameraSample, LidarSample, Sample, Transform
     from .seeding import Rng, hash_array, hash_key
@@ -84,12 +87,14 @@ _HOMES = {
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet "
     "Source StepResult Tracker TrackerContext TrainingStream",
+    "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
     "model": "Model ModelContext total_loss",
+    "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
     "sample": "CameraSample LidarSample Sample Transform",
@@ -102,8 +107,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 __version__ = "0.1.0"
 __all__ = [
-    "CommandPlugin", "DatasetPlugin", "Finding", "HealthCheckPlugin", "LRSchedulePlugin", "LoaderPlugin", "MetricPlugin",
-    "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "TrackerPlugin", "TransformPlugin", "hookimpl", *_HOME_OF,
+    "CommandPlugin", "CurationCheckPlugin", "DatasetPlugin", "Finding", "HealthCheckPlugin", "LRSchedulePlugin",
+    "LoaderPlugin", "MetricPlugin", "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "TrackerPlugin", "TransformPlugin",
+    "hookimpl", *_HOME_OF,
 ]  # fmt: skip
 
 

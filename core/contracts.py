@@ -61,6 +61,8 @@ class Source:
     view: str | None = None
     weight: float | None = None
     balance: Balance | None = None
+    overlays: tuple[str, ...] = ()
+    """Folders of labels that lie over the shards' own (`drivetrain.Overlay`), the later ones on top."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class EvaluationStream(Stream, Protocol):
 
 
 class Loader(Protocol):
-    def open(self, path: str | tuple[str, ...]) -> ShardSet: ...
+    def open(self, path: str | tuple[str, ...], overlays: Sequence[str] = ()) -> ShardSet: ...
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
                 samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,

@@ -119,6 +119,16 @@ class TrackerPlugin(Plugin):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurationCheckPlugin(Plugin):
+    """``factory(config) -> drivetrain.CurationCheck``: what ``drivetrain data curate`` looks for. ``excludes``: its findings
+    leave their frames out of the view unless the user says otherwise; ``needs_predictions``: left out without them."""
+
+    excludes: bool = False
+    needs_predictions: bool = False
+    kind: ClassVar[str] = "curation_check"
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthCheckPlugin(Plugin):
     """``factory() -> Iterable[Finding]``: what ``drivetrain doctor`` runs."""
 

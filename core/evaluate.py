@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import shutil
-import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +13,8 @@ from .batch import Batch
 from .comm import Comm
 from .contracts import EvaluationStream, Loader, Metric, MetricContext, Panel
 from .errors import UserError
-from .files import write_json
-from .frame import CameraLabels, ClassInfo, Encoded, Frame, boxes_to_json, encode_key
+from .frame import CameraLabels, ClassInfo, Encoded, Frame, encode_key
+from .overlay import PREDICTIONS, Overlay, PartWriter, finish_overlay, is_overlay, prepare_aside
 from .pictures import compare, save_png
 from .prediction import Prediction
 from .progress import Progress
@@ -122,57 +118,39 @@ def decode_mask(mask: Encoded) -> np.ndarray:
 
 
 class PredictionWriter:
-    """A prediction set: tars like a shard set's, one a rank (``KEY.cam_front.semantic.png``, ``KEY.json``), and
-    ``predictions.json``, which names the run and is written last. Written aside, renamed by `finish`."""
+    """A prediction set: an overlay (`drivetrain.Overlay`) of one part a rank that names its run. Written aside, renamed by
+    `finish`, which replaces an older prediction set."""
 
     def __init__(self, folder: Path, comm: Comm):
         self.folder, self.comm = folder, comm
-        self.aside = folder.with_name(f".{folder.name}.tmp")
 
     def __enter__(self) -> PredictionWriter:
-        self.comm.together(self._prepare)
-        self._tar = tarfile.open(self.aside / f"rank-{self.comm.rank:05d}.tar", "w")
+        self.aside = self.comm.broadcast(self.comm.together(self._prepare))
+        self._part = PartWriter(self.aside, self.comm.rank)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tar.close()
+        self._part.close()
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Path | None:
         """On rank 0: an empty folder beside the place. Raises UserError where that holds something else."""
         if not self.comm.is_main:
-            return
-        if self.folder.exists() and not (self.folder / "predictions.json").is_file():
+            return None
+        if self.folder.exists() and (not is_overlay(self.folder) or Overlay(self.folder).info["kind"] != PREDICTIONS):
             raise UserError(f"{self.folder} is there already and is no prediction set", remedy="name another place")
-        try:
-            shutil.rmtree(self.aside, ignore_errors=True)
-            self.aside.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(f"{self.aside} cannot be written: {error.strerror}") from error
+        return prepare_aside(self.folder)
 
     def add(self, prediction: Prediction) -> None:
-        stem = encode_key(prediction.key)
-        record: dict[str, Any] = {"key": prediction.key, "cameras": {}}
-        for name, said in prediction.cameras.items():
-            if said.semantic is not None:
-                ok, png = cv2.imencode(".png", np.asarray(said.semantic))
-                assert ok
-                self._member(f"{stem}.{name}.semantic.png", png.tobytes())
-            record["cameras"][name] = {} if said.boxes is None else {"boxes": boxes_to_json(said.boxes)}
-        self._member(f"{stem}.json", json.dumps(record, separators=(",", ":")).encode())
-
-    def _member(self, name: str, data: bytes) -> None:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        self._tar.addfile(info, io.BytesIO(data))
+        self._part.add(prediction.key, prediction.cameras)
 
     def finish(self, about: Mapping[str, Any]) -> None:
-        """Close every rank's tar and make the set count."""
-        self._tar.close()
-        self.comm.barrier()
-        if self.comm.is_main:
-            write_json(self.aside / "predictions.json", about)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.aside.rename(self.folder)
+        """Close every rank's part and make the set count; ``about`` holds the recipe's ``classes``."""
+        rows = self.comm.gather(self._part.close())
+        if rows is not None:
+            named = about["classes"]
+            classes = {task: [ClassInfo(n, i) for i, n in enumerate(names)] for task, names in named.items()}
+            made_from = {name: value for name, value in about.items() if name != "classes"}
+            finish_overlay(self.aside, self.folder, rows, PREDICTIONS, classes, made_from)
         self.comm.barrier()
 
 

@@ -67,6 +67,11 @@ def drivetrain_trackers() -> Iterable[d.TrackerPlugin]:
 
 
 @hookspec
+def drivetrain_curation_checks() -> Iterable[d.CurationCheckPlugin]:
+    """What ``drivetrain data curate`` looks for in shard sets."""
+
+
+@hookspec
 def drivetrain_health_checks() -> Iterable[d.HealthCheckPlugin]:
     """What ``drivetrain doctor`` looks at."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,9 @@ def open_run(path: str | Path) -> RunFolder:
     return folder
 
 
-def open_shards(path: str | Path) -> ShardSet:
-    """A shard set: ``index`` (a table of its frames), ``frame(number)``, ``verify()``. Raises DataError."""
+def open_shards(path: str | Path, overlays: Iterable[str | Path] = ()) -> ShardSet:
+    """A shard set: ``index`` (a table of its frames), ``frame(number)``, ``verify()``; ``overlays``: folders of labels that
+    lie over its own. Raises DataError."""
     from .data import default_loader
 
-    return default_loader().open(str(path))
+    return default_loader().open(str(path), [str(overlay) for overlay in overlays])

@@ -100,7 +100,7 @@ class Recipe:
         return tuple(
             Source(name, s.addresses, _per_task({**self.data.taxonomy.get(name, {}), **s.taxonomy}, self.classes),
                    self.root.where(("data", split, name)), s.where, s.view, s.weight,
-                   None if s.balance is None else Balance(s.balance.method, s.balance.threshold))
+                   None if s.balance is None else Balance(s.balance.method, s.balance.threshold), tuple(s.overlays))
             for name, s in sources.items()
         )  # fmt: skip
 

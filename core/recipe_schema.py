@@ -48,6 +48,7 @@ class SourceSection(Section):
     weight: float | None = Field(None, ge=0, description="in training, its share of the samples, beside the others' weights")
     balance: BalanceSection | None = Field(None, description="in training, how often frames of rare classes are seen")
     taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
+    overlays: list[str] = Field([], description="folders of labels that lie over the shards' own, the later ones on top")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
 
     @field_validator("where")

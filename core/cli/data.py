@@ -10,8 +10,12 @@ from typing import Any
 import typer
 
 from ..errors import DataError, UserError
+from .curate import curate
 
 app = typer.Typer(help="Shard sets: make, check and look at them.", no_args_is_help=True)
+
+
+app.command("curate")(curate)
 
 
 @app.callback()
@@ -132,12 +136,13 @@ def view(
     out: Path = typer.Option(Path("view.png"), "--out", help="The picture that is written."),
     count: int = typer.Option(12, "--count", min=1, help="How many frames, spread over the set."),
     columns: int = typer.Option(3, "--columns", min=1),
+    overlay: list[str] = typer.Option([], "--overlay", help="Labels that lie over the set's own; may be repeated."),
 ) -> None:
     """A contact sheet of frames with all their labels drawn."""
     from ..data import default_loader
     from ..looking import sheet_of_shards
 
-    sheet_of_shards(default_loader().open(str(shards)), count, columns, out)
+    sheet_of_shards(default_loader().open(str(shards), overlay), count, columns, out)
     print(out)
 
 

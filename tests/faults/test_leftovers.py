@@ -72,4 +72,4 @@ def test_training_and_predicting_leave_what_is_there_alone(shards, tmp_path):
     done = drivetrain("predict", run, shards / "val", "--out", run)
     assert done.returncode == 2 and "is no prediction set" in done.stderr
     assert len(list((run / "predictions").iterdir())) == 2
-    assert json.loads((run / "predictions" / "step-00000001-val" / "predictions.json").read_text())["split"] == "val"
+    assert json.loads((run / "predictions" / "step-00000001-val" / "overlay.json").read_text())["made_from"]["split"] == "val"

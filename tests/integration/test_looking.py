@@ -67,9 +67,9 @@ def test_predicting_a_folder_of_pictures_of_any_size(shards, run, tmp_path):
         cv2.imwrite(str(pictures / name), np.random.default_rng(0).integers(0, 255, size, np.uint8))
     done = drivetrain("predict", run, tmp_path / "pictures", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    about = json.loads((tmp_path / "out" / "predictions" / "predictions.json").read_text())
+    about = json.loads((tmp_path / "out" / "predictions" / "overlay.json").read_text())["made_from"]
     assert about["run"] == open_run(run).info()["id"]
-    with tarfile.open(tmp_path / "out" / "predictions" / "rank-00000.tar") as tar:
+    with tarfile.open(tmp_path / "out" / "predictions" / "part-00000.tar") as tar:
         masks = {n: tar.extractfile(n).read() for n in tar.getnames() if n.endswith("semantic.png")}
     shapes = {n.split(".")[0]: cv2.imdecode(np.frombuffer(m, np.uint8), cv2.IMREAD_UNCHANGED).shape for n, m in masks.items()}
     assert shapes == {"night%2Fa": (90, 160), "night%2Fb%2Eb": (128, 192)}

@@ -74,7 +74,7 @@ def test_eval_gives_the_number_of_the_training_run(shards, tmp_path):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["miou"]["miou"] == pytest.approx(told["miou"]["miou"], abs=1e-6)
     assert len(list((run.path / "pictures" / "step-00000003").glob("*.png"))) > 0
-    assert (run.path / "predictions" / "step-00000003-val" / "predictions.json").is_file()
+    assert (run.path / "predictions" / "step-00000003-val" / "overlay.json").is_file()
 
 
 def test_a_run_goes_on_where_it_stopped_and_with_fewer_ranks(shards, tmp_path):

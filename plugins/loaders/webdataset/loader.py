@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,8 @@ class WebDatasetLoader:
     def __init__(self, config: WebDatasetConfig):
         self.config = config
 
-    def open(self, path: str | tuple[str, ...]) -> ShardSet:
-        return ShardSet(path, self.config.storage)
+    def open(self, path: str | tuple[str, ...], overlays: Sequence[str] = ()) -> ShardSet:
+        return ShardSet(path, self.config.storage, overlays)
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
                 samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,

@@ -77,7 +77,7 @@ class Samples:
         finally:
             outcome.seconds_reading += time.perf_counter() - began
         outcome.bytes += sum(map(len, parts.values()))
-        return parse(parts)
+        return source.shards.layers.apply(parse(parts))
 
     def record(self, request: Request, damage: Damage) -> dict[str, Any]:
         """What the quarantine says of a damaged sample."""

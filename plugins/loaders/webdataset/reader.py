@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drivetrain import ClassInfo, DataError, Frame, frame_from_parts, near_matches
+from drivetrain import ClassInfo, DataError, Frame, class_info, frame_from_parts, near_matches
 
 from .checks import refuse_huge
+from .overlay import Layers
 from .rows import KeyColumn
 from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, Wanted, strange_names
 from .storage.config import StorageConfig
@@ -81,12 +82,13 @@ class ShardFile:
 
 class ShardSet:
     """Shards in a folder or at an address, or placed over several (`drivetrain.ShardSet`). Safe to read from several
-    threads. ``sizes`` int64: samples a shard; ``folder`` is the first root's.
+    threads. ``sizes`` int64: samples a shard; ``folder`` is the first root's; ``overlays``: folders of labels that lie over
+    its own, the later ones on top.
 
-    Raises DataError where there is no whole shard set.
+    Raises DataError where there is no whole shard set, or an overlay is none of this set.
     """
 
-    def __init__(self, path: str | Path | Sequence[str], storage: StorageConfig | None = None):
+    def __init__(self, path: str | Path | Sequence[str], storage: StorageConfig | None = None, overlays: Sequence[str] = ()):
         addresses = [str(path)] if isinstance(path, (str, Path)) else list(path)
         self.path, self.folder = ", ".join(addresses), Path(addresses[0])
         self.roots = Roots(addresses, storage)
@@ -101,6 +103,8 @@ class ShardSet:
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self._tables: OrderedDict[int, Table] = OrderedDict()
         self._lock = Lock()
+        self.layers = Layers.open(overlays, self.classes, self.info, lambda: self.index.column("key").to_pylist())
+        self.classes = self.layers.classes
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -195,7 +199,7 @@ class ShardSet:
         """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged."""
         shard, place = self.locate(number)
         try:
-            return parse({suffix: bytes(part) for suffix, part in self.read(shard, place).items()})
+            return self.layers.apply(parse({suffix: bytes(part) for suffix, part in self.read(shard, place).items()}))
         except Damage as error:
             raise DataError(f"sample {number} ({self.key(shard, place)!r}) is damaged: {error}", where=self.path,
                             remedy="restore the shard from a copy, or write the set again") from error  # fmt: skip
@@ -258,15 +262,10 @@ def _is_table(data: bytes, name: str) -> bool:
 
 def _classes(info: Mapping[str, Any], where: str) -> Mapping[str, Sequence[ClassInfo]]:
     try:
-        return {task: [_class_info(values) for values in infos] for task, infos in info["classes"].items()}
+        return {task: [class_info(values) for values in infos] for task, infos in info["classes"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{DATASET_FILE}: its classes cannot be read: {error!r}", where=where,
                         remedy="restore it, or write the set again") from error  # fmt: skip
-
-
-def _class_info(values: Mapping[str, Any]) -> ClassInfo:
-    color = values.get("color")
-    return ClassInfo(values["name"], values["id"], None if color is None else tuple(color), values.get("ignore", False))
 
 
 def _read_info(roots: Roots, folder: Path, path: str) -> dict[str, Any]:

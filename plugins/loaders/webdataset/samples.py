@@ -68,7 +68,7 @@ class OpenSource:
     @staticmethod
     def open(source: Source, spec: DataSpec, storage: StorageConfig | None = None) -> OpenSource:
         """Raises DataError where there is no shard set, RecipeError for tasks or classes that it does not have."""
-        shards = ShardSet(source.shards, storage)
+        shards = ShardSet(source.shards, storage, source.overlays)
         return OpenSource(source, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks})
 
 
