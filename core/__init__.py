@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Engine,
         EngineContext,
         EvaluationStream,
+        Join,
         Loader,
         Metric,
         MetricContext,
@@ -85,8 +86,8 @@ _HOMES = {
     "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
     "comm": "Comm",
     "config": "PluginConfig",
-    "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Loader Metric MetricContext Panel ShardSet "
-    "Source StepResult Tracker TrackerContext TrainingStream",
+    "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
+    "ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",

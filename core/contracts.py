@@ -47,6 +47,16 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Join:
+    """Another shard set, whose sensors are added to each frame by the nearest time in the same scene. ``tolerance`` in ns;
+    frames that have no partner within it are left out."""
+
+    name: str
+    shards: str | tuple[str, ...]
+    tolerance: int
+
+
+@dataclass(frozen=True)
 class Source:
     """A shard set that a recipe reads, at one address or over several. ``taxonomy``: task -> source class -> recipe class,
     ``ignore`` or ``drop``; ``where`` is the recipe's place of it, for messages. ``select``: which frames are meant
@@ -63,6 +73,7 @@ class Source:
     balance: Balance | None = None
     overlays: tuple[str, ...] = ()
     """Folders of labels that lie over the shards' own (`drivetrain.Overlay`), the later ones on top."""
+    joins: tuple[Join, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .contracts import Balance, Source
+from .contracts import Balance, Join, Source
 from .errors import PluginError, RecipeError, near_matches
 from .manager import Found, PluginManager, get_manager
 from .recipe_schema import (
@@ -100,7 +100,8 @@ class Recipe:
         return tuple(
             Source(name, s.addresses, _per_task({**self.data.taxonomy.get(name, {}), **s.taxonomy}, self.classes),
                    self.root.where(("data", split, name)), s.where, s.view, s.weight,
-                   None if s.balance is None else Balance(s.balance.method, s.balance.threshold), tuple(s.overlays))
+                   None if s.balance is None else Balance(s.balance.method, s.balance.threshold), tuple(s.overlays),
+                   tuple(Join(n, j.addresses, round(1e6 * j.tolerance_ms)) for n, j in s.join.items()))
             for name, s in sources.items()
         )  # fmt: skip
 

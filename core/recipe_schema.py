@@ -41,14 +41,26 @@ class BalanceSection(Section):
     threshold: float = Field(1e-3, gt=0, le=1, description="repeat_factor: classes in fewer frames than this share are rare")
 
 
-class SourceSection(Section):
+class Addressed(Section):
     shards: str | list[str] = Field(description="the shard set's folder or address")
+
+    @property
+    def addresses(self) -> str | tuple[str, ...]:
+        return self.shards if isinstance(self.shards, str) else tuple(self.shards)
+
+
+class JoinSection(Addressed):
+    tolerance_ms: float = Field(50, ge=0, description="the farthest that a partner may be in time; frames without are left out")
+
+
+class SourceSection(Addressed):
     where: str | None = Field(None, description="which frames: tags.weather == 'rain' and counts.TASK.CLASS >= 1")
     view: str | None = Field(None, description="a folder that a curation wrote: the frames it excludes are left out")
     weight: float | None = Field(None, ge=0, description="in training, its share of the samples, beside the others' weights")
     balance: BalanceSection | None = Field(None, description="in training, how often frames of rare classes are seen")
     taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
     overlays: list[str] = Field([], description="folders of labels that lie over the shards' own, the later ones on top")
+    join: dict[str, JoinSection] = Field({}, description="sets whose sensors are added, by the nearest time in a scene")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
 
     @field_validator("where")
@@ -60,10 +72,6 @@ class SourceSection(Section):
             except RecipeError as error:
                 raise ValueError(error.text()) from error
         return text
-
-    @property
-    def addresses(self) -> str | tuple[str, ...]:
-        return self.shards if isinstance(self.shards, str) else tuple(self.shards)
 
 
 class ClipSection(Section):

@@ -135,4 +135,6 @@ def _decoded(mask: np.ndarray | Encoded) -> np.ndarray:
         return mask
     import cv2
 
-    return cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None, "masks were decoded when the set was written"
+    return decoded

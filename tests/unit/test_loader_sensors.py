@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from drivetrain import DataError
+from drivetrain import DataError, Frame, Join, Lidar
 from drivetrain.plugins.loaders.webdataset.reader import ShardFile
 from drivetrain.plugins.loaders.webdataset.shards import Damage, Table, Wanted
 
 sys.path.append(str(Path(__file__).parent))
-from loader_toy import Rig, convert, loader, spec
+from loader_toy import Rig, Toy, convert, loader, spec
 
 FRONT = Wanted(frozenset({"cam_front"}))
 
@@ -125,6 +125,43 @@ def test_clips_and_sweeps_are_the_same_in_threads_workers_and_ranks(shards):
         for batch in other:
             one, two = flat(batch), flat(by_place[batch.step, batch.slot])
             assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True)) and len(one) > 20
+
+
+@dataclasses.dataclass
+class Sweeps(Toy):
+    """A lidar's own set: a sweep every third frame of the rig's scenes, a little late."""
+
+    def load(self, ref: int) -> Frame:
+        time = 3 * ref + 0.25
+        sweep = Lidar(np.full((1, 3), ref, np.float32), timestamp=int(1e6 * time), sensor_to_ego=np.eye(4))
+        return Frame(f"sweep/{ref}", f"drive{3 * ref // 10}", {}, {}, {"lidar_side": sweep})
+
+
+class Milliseconds(Rig):
+    def load(self, ref: int) -> Frame:
+        frame = super().load(ref)
+        for camera in frame.cameras.values():
+            camera.timestamp = int(1e6 * ref)
+        return frame
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sensors_of_another_rate_are_joined_by_the_nearest_time(tmp_path, workers):
+    convert(Milliseconds(37), tmp_path / "rig")
+    convert(Sweeps(13), tmp_path / "sweeps")
+    join = Join("side", str(tmp_path / "sweeps"), 800_000)
+    data = rig(tmp_path / "rig", lidars=("lidar_side",))
+    data = dataclasses.replace(data, sources=(dataclasses.replace(data.sources[0], joins=(join,)),))
+    expected = {i: s for i in range(37) for s in range(13) if abs(3 * s + 0.25 - i) <= 0.8 and 3 * s // 10 == i // 10}
+    found, _ = batches(data, 20, workers=workers)
+    seen = {}
+    for batch in found:
+        for key, sweep in zip(batch.keys, batch.lidars["lidar_side"].points[:, 0].tolist(), strict=True):
+            seen[int(key.rpartition("/")[2])] = int(sweep)
+    assert seen == expected and 12 <= len(expected) < 37
+    none = dataclasses.replace(data.sources[0], joins=(dataclasses.replace(join, tolerance=0),))
+    with pytest.raises(DataError, match="no frame of source 'toy0' has a partner"):
+        batches(dataclasses.replace(data, sources=(none,)), 1)
 
 
 def flat(batch) -> list[torch.Tensor]:

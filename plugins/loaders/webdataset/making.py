@@ -77,7 +77,10 @@ class Samples:
         finally:
             outcome.seconds_reading += time.perf_counter() - began
         outcome.bytes += sum(map(len, parts.values()))
-        return source.shards.layers.apply(parse(parts))
+        frame = source.shards.layers.apply(parse(parts))
+        for joined in source.joins:
+            frame = joined.add(frame, source.shards.number(shard, place), self._maker.wanted)
+        return frame
 
     def record(self, request: Request, damage: Damage) -> dict[str, Any]:
         """What the quarantine says of a damaged sample."""

@@ -20,7 +20,18 @@ from drivetrain import ClassInfo, DataError, Frame, class_info, frame_from_parts
 from .checks import refuse_huge
 from .overlay import Layers
 from .rows import KeyColumn
-from .shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, PLAN_FILE, SHARDS_FILE, Damage, Table, Wanted, strange_names
+from .shards import (
+    DATASET_FILE,
+    FORMAT_VERSION,
+    INDEX_FILE,
+    PLAN_FILE,
+    SHARDS_FILE,
+    WITHDRAWN_FILE,
+    Damage,
+    Table,
+    Wanted,
+    strange_names,
+)
 from .storage.config import StorageConfig
 from .storage.roots import Roots, StorageError
 from .storage.stores import NotThere
@@ -174,6 +185,24 @@ class ShardSet:
         with self._lock:
             before = self.before
         return [self.locate(number) for number in clip(before, int(self._starts[shard]) + place, frames, stride)]
+
+    def number(self, shard: int, place: int) -> int:
+        """Of the sample in the stored order."""
+        return int(self._starts[shard]) + place
+
+    @cached_property
+    def withdrawn(self) -> frozenset[tuple[int, int]]:
+        """(shard, place) of the samples that were withdrawn, by the keys that the set lists."""
+        keys = self.listed_keys(WITHDRAWN_FILE)
+        if keys is None:
+            return frozenset()
+        import pyarrow.compute as pc
+
+        found, first = [], 0
+        for batch in self.rows(["key"]):
+            found += (first + np.flatnonzero(pc.is_in(batch.column("key"), keys).to_numpy(zero_copy_only=False))).tolist()
+            first += len(batch)
+        return frozenset(self.locate(number) for number in found if number < len(self))
 
     def locate(self, number: int) -> tuple[int, int]:
         """The shard that holds sample ``number``, and its place inside."""

@@ -33,6 +33,7 @@ from drivetrain import (
 
 from .checks import DETECTION, SEGMENTATION
 from .decode import decode_mask, draw_image, draw_mask, grids
+from .joins import Joined
 from .placement import Placement, place
 from .reader import ShardSet
 from .shards import Damage, Wanted
@@ -60,6 +61,7 @@ class OpenSource:
     asked: Source
     shards: ShardSet
     readers: Mapping[str, Reader]
+    joins: tuple[Joined, ...] = ()
 
     @property
     def name(self) -> str:
@@ -69,7 +71,16 @@ class OpenSource:
     def open(source: Source, spec: DataSpec, storage: StorageConfig | None = None) -> OpenSource:
         """Raises DataError where there is no shard set, RecipeError for tasks or classes that it does not have."""
         shards = ShardSet(source.shards, storage, source.overlays)
-        return OpenSource(source, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks})
+        if source.joins and spec.clip_frames > 1:
+            raise RecipeError(f"source {source.name!r} is joined: the frames of a clip cannot be", where=source.where,
+                              remedy="data.clip.frames: 1, or no join")  # fmt: skip
+        joins = tuple(Joined.open(join, source, shards, storage) for join in source.joins)
+        return OpenSource(source, shards, {task: _reader(source, shards, task, spec) for task in spec.tasks}, joins)
+
+    @property
+    def cameras(self) -> list[str]:
+        """Its own cameras and those that are joined to it."""
+        return sorted({name for shards in (self.shards, *(j.shards for j in self.joins)) for name in shards.info["cameras"]})
 
 
 def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Reader:
@@ -86,7 +97,7 @@ def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Read
 def cameras_of(spec: DataSpec, sources: list[OpenSource]) -> tuple[str, ...]:
     """The cameras that the recipe reads. Raises RecipeError where they are not stated, or a source does not have them."""
     for source in sources:
-        had = sorted(source.shards.info["cameras"])
+        had = source.cameras
         if spec.cameras is None and len(had) > 1:
             raise RecipeError(
                 f"source {source.name!r} has several cameras", remedy=f"set data.cameras to some of: {', '.join(had)}"
@@ -95,7 +106,7 @@ def cameras_of(spec: DataSpec, sources: list[OpenSource]) -> tuple[str, ...]:
             if had and name not in had:
                 raise RecipeError(f"source {source.name!r} has no camera {name!r}", near=near_matches(name, had),
                                   remedy=f"its cameras: {', '.join(had)}")  # fmt: skip
-    names = spec.cameras or {name for source in sources for name in source.shards.info["cameras"]}
+    names = spec.cameras or {name for source in sources for name in source.cameras}
     if len(names) > 1 and spec.cameras is None:
         raise RecipeError("the sources name their cameras differently", remedy=f"all of them: {', '.join(sorted(names))}")
     return tuple(names)

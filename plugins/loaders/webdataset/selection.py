@@ -22,6 +22,7 @@ import xxhash
 from drivetrain import Balance, DataError, Known, Where, near_matches
 
 from .samples import OpenSource
+from .timeline import NONE
 
 EXCLUDED_FILE = "excluded.parquet"
 """In a view's folder: the keys, column ``key``, of the frames that are left out."""
@@ -45,7 +46,7 @@ class Selection:
 def selects(source: OpenSource, training: bool) -> bool:
     """Whether anything but all of the source, each sample once, is meant."""
     asked = source.asked
-    return bool(asked.select or asked.view or (training and asked.balance))
+    return bool(asked.select or asked.view or asked.joins or (training and asked.balance))
 
 
 def select(source: OpenSource, shards: int, training: bool) -> Selection:
@@ -72,7 +73,7 @@ class _Chooser:
         self._where = Where.parse(asked.select, asked.where) if asked.select else None
         self._balance = asked.balance if training else None
         there = source.shards.index_names
-        wanted = ["key"] if asked.view or self._balance else []
+        wanted = ["key"] if asked.view or self._balance or asked.joins else []
         wanted += ["class_counts"] if self._balance else []
         self._columns = list(dict.fromkeys([*wanted, *(self._where.columns(there) if self._where else ())]))
 
@@ -92,8 +93,10 @@ class _Chooser:
         known, found, done = Known(self._declared), 0, 0
         for batch in self._source.shards.rows(self._columns):
             batch = batch.slice(0, self._rows - done)
-            done += len(batch)
             kept = np.ones(len(batch), bool)
+            for joined in self._source.joins:
+                kept &= joined.partners[done : done + len(batch)] != NONE
+            done += len(batch)
             if self._where:
                 known.see(batch)
                 kept &= self._where.among(batch)

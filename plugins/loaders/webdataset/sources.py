@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-import pyarrow.compute as pc
 import xxhash
 
 from drivetrain import DataError, hash_key
@@ -16,7 +15,7 @@ from drivetrain import DataError, hash_key
 from .reader import ShardSet
 from .samples import OpenSource
 from .selection import select, selects
-from .shards import WITHDRAWN_FILE, order_id
+from .shards import order_id
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Sources:
     def __init__(self, sources: Sequence[OpenSource], training: bool):
         self.sources, self._training = sources, training
         self._shards = [0, *accumulate(source.shards.shards for source in sources)]
-        self._withdrawn = [_withdrawn(source.shards) for source in sources]
+        self._withdrawn = [source.shards.withdrawn for source in sources]
 
     def pick(self, members: Sequence[int], shards: Sequence[int] | None = None) -> Picked:
         """What the sources of these numbers give, of each the first ``shards`` shards; by default all that there are.
@@ -123,7 +122,8 @@ class Sources:
 
 def _meant(source: OpenSource) -> str:
     asked = source.asked
-    said = {"where": asked.select, "view": asked.view, "balance": asked.balance and asked.balance.method}
+    said = {"where": asked.select, "view": asked.view, "balance": asked.balance and asked.balance.method,
+            "join": ", ".join(join.name for join in asked.joins)}  # fmt: skip
     return " and ".join(f"{name} {value!r}" for name, value in said.items() if value)
 
 
@@ -147,15 +147,3 @@ def _order_id(shards: ShardSet, count: int) -> str:
     if count == shards.shards:
         return shards.info["order_id"]
     return order_id([(shards.name(i), size) for i, size in enumerate(shards.sizes[:count].tolist())])
-
-
-def _withdrawn(shards: ShardSet) -> frozenset[tuple[int, int]]:
-    """(shard, place) of the samples that were withdrawn, by the keys that the set lists."""
-    keys = shards.listed_keys(WITHDRAWN_FILE)
-    if keys is None:
-        return frozenset()
-    rows, first = [], 0
-    for batch in shards.rows(["key"]):
-        rows.append(first + np.flatnonzero(pc.is_in(batch.column("key"), keys).to_numpy(zero_copy_only=False)))
-        first += len(batch)
-    return frozenset(shards.locate(int(row)) for row in np.concatenate([np.zeros(0, np.int64), *rows]) if row < len(shards))
