@@ -34,9 +34,11 @@ def curate(
     _refuse_what_is_there(out)
     every = _checks(checks)
     chosen = {name: found for name, found in every.items() if predictions or not found.declaration.needs_predictions}
-    left_out = (
-        _named(exclude, every, "--exclude") if exclude is not None else [n for n in chosen if chosen[n].declaration.excludes]
-    )
+    if checks is not None and len(chosen) < len(every):
+        raise UserError(f"{', '.join(sorted(every.keys() - chosen.keys()))}: a prediction set is needed",
+                        remedy="name one with --predictions: `drivetrain eval` and `predict` write them")  # fmt: skip
+    by_default = [name for name, found in chosen.items() if found.declaration.excludes]
+    left_out = by_default if exclude is None else _named(exclude, chosen, "--exclude")
     paths = tuple(str(path) for path in shards)
     job = Job(paths, _built(chosen, parse_options(option)), tuple(overlay), str(predictions) if predictions else None)
     sets = [default_loader().open(path, overlay) for path in paths]

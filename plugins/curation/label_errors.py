@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from drivetrain import IGNORE, Boxes, ClassInfo, CurationFinding, Encoded, Place, Sight
+from drivetrain import IGNORE, Boxes, ClassInfo, CurationFinding, DataError, Encoded, Place, Sight
 
 from .config import LabelErrorsConfig
 
@@ -133,8 +134,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _decoded(mask: np.ndarray | Encoded) -> np.ndarray:
     if isinstance(mask, np.ndarray):
         return mask
-    import cv2
-
-    decoded = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert decoded is not None, "masks were decoded when the set was written"
-    return decoded
+    ids = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if ids is None:
+        raise DataError("a predicted mask cannot be decoded")
+    return ids
