@@ -15,8 +15,9 @@ from .recipe import Recipe, compare, load_recipe
 from .run import RunFolder, append_record, host_name, provenance
 
 ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.lidars", "data.clip", "data.taxonomy",
-                          "batch", "loader", "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
-"""What a resumed run may change only if it is named in ``--allow``."""
+                          "batch", "loader.plugin", "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
+"""What a resumed run may change only if it is named in ``--allow``. What of the loader's own keys the order depends on, its
+stream knows (`drivetrain.TrainingStream.resume`)."""
 
 
 @dataclass(frozen=True)
