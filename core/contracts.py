@@ -84,6 +84,11 @@ class ShardSet(Protocol):
         """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode, in processes."""
         ...
 
+    def statistics(self, frames: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> dict[str, Any]:
+        """Counts by task, class, scene and tag; with ``frames`` also of box and image sizes, which reads all frames but no
+        picture, in processes. All JSON."""
+        ...
+
     def withdraw(self, keys: Sequence[str]) -> int:
         """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
         ...

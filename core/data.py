@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,32 +79,6 @@ def parse_resize(text: str | None) -> str | None:
     if not (width.isdigit() and height.isdigit() and 0 < int(width) <= 65535 and 0 < int(height) <= 65535):
         raise UserError(f"--resize {text}: expected WIDTHxHEIGHT in pixels, such as 1280x720")
     return text
-
-
-def statistics(shards: ShardSet) -> dict[str, Any]:
-    """Counts of a shard set, from its index alone: frames, scenes, tags, and per task the frames and class counts."""
-    rows = shards.index.to_pylist()
-    tags: dict[str, Counter[str]] = {}
-    counts: dict[str, Counter[str]] = {}
-    labelled: Counter[str] = Counter()
-    for row in rows:
-        for tag, value in _mapping(row.get("tags")).items():
-            tags.setdefault(tag, Counter())[value] += 1
-        labelled.update(row.get("labelled") or ())
-        for task, classes in _mapping(row.get("class_counts")).items():
-            counts.setdefault(task, Counter()).update(_mapping(classes))
-    return {
-        "path": shards.path, "frames": len(rows), "scenes": len({row["scene"] for row in rows}),
-        "shards": len({row["shard"] for row in rows}), "cameras": shards.info.get("cameras", {}),
-        "labelled_frames": dict(labelled), "class_counts": {task: dict(c.most_common()) for task, c in counts.items()},
-        "tags": {tag: dict(c.most_common()) for tag, c in sorted(tags.items())},
-    }  # fmt: skip
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    """A mapping out of an Arrow cell: a dict, or a list of pairs, without the entries that are null."""
-    pairs = value.items() if isinstance(value, Mapping) else (value or ())
-    return {k: v for k, v in pairs if v is not None}
 
 
 def find_shard_sets(folder: Path) -> list[Path]:

@@ -101,14 +101,28 @@ def withdraw(
 def stats(
     shards: Path = typer.Argument(..., help="A shard set."),
     as_json: bool = typer.Option(False, "--json", help="For programs."),
+    html: Path = typer.Option(None, "--html", help="A page with plots, in one file."),
+    index_only: bool = typer.Option(False, "--index-only", help="Without what needs every frame: box and image sizes."),
+    workers: int = typer.Option(None, "--workers", min=1, help="Processes; one a core by default."),
 ) -> None:
-    """Counts by task, class, scene and tag."""
-    from ..data import default_loader, statistics
+    """Counts by task, class, scene and tag; sizes of boxes and images."""
+    from ..data import default_loader
+    from ..progress import Progress
 
-    found = statistics(default_loader().open(str(shards)))
-    if as_json:
-        print(json.dumps(found, indent=1))
-        return
+    opened = default_loader().open(str(shards))
+    with Progress("counting", len(opened), "frame") as progress:
+        processes = workers or len(os.sched_getaffinity(0))
+        found = opened.statistics(not index_only, lambda done, _: progress.advance(done), processes)
+    if html is not None:
+        from ..stats_page import write_page
+
+        write_page(found, html)
+    print(json.dumps(found, indent=1)) if as_json else _print_statistics(shards, found)
+    if html is not None and not as_json:
+        print(f"\n{html}")
+
+
+def _print_statistics(shards: Path, found: dict[str, Any]) -> None:
     sizes = {name: " ".join(f"{w}x{h}" for w, h in sizes) for name, sizes in found["cameras"].items()}
     cameras = ", ".join(f"{name} {size}" for name, size in sizes.items())
     print(f"{shards}: {found['frames']} frames, {found['scenes']} scenes, {found['shards']} shards; {cameras}")
@@ -118,6 +132,11 @@ def stats(
     for tag, counts in found["tags"].items():
         print(f"\n{tag}")
         _print_counts(counts)
+    if (boxes := found.get("boxes")) and boxes["sizes"]:
+        print(f"\nboxes by size (COCO), {boxes['ignored']} to be ignored left out")
+        _print_counts({size: sum(one[size] for one in boxes["sizes"].values()) for size in ("small", "medium", "large")})
+    if damaged := found.get("damaged_frames"):
+        print(f"\n{damaged} frames are damaged: see drivetrain data verify {shards} --full")
 
 
 def _print_counts(counts: dict[str, int]) -> None:

@@ -169,6 +169,12 @@ class ShardSet:
 
         return verify(self, full, progress, workers)
 
+    def statistics(self, frames: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> dict[str, Any]:
+        """Counts, from the index; with ``frames`` also from every frame's json file (`statistics.statistics`)."""
+        from .statistics import statistics
+
+        return statistics(self, frames, progress, workers)
+
     def withdraw(self, keys: Sequence[str]) -> int:
         """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
         from .withdraw import withdraw

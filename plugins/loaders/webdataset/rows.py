@@ -16,7 +16,7 @@ import xxhash
 
 from drivetrain import DataError
 
-from .shards import WORK_FOLDER, Damage, aside_of, publish_synced, shard_name, write_atomically
+from .shards import INDEX_FILE, WORK_FOLDER, Damage, aside_of, publish_synced, shard_name, write_atomically
 
 SCHEMA = pa.schema(
     {
@@ -173,6 +173,23 @@ class KeyColumn:
     def _error(self, why: str) -> DataError:
         return DataError(f"{self._path.name} cannot be read: {why}", where=str(self._path.parent),
                          remedy="restore it, or write the set again")  # fmt: skip
+
+
+def index_groups(folder: Path, rows: int) -> Iterator[pa.Table]:
+    """The first ``rows`` rows of a set's index, by row group. Raises DataError where they cannot be read."""
+    try:
+        with pq.ParquetFile(folder / INDEX_FILE) as file:
+            for number in range(file.num_row_groups):
+                if rows <= 0:
+                    return
+                table = file.read_row_group(number)
+                if table.schema.names != SCHEMA.names:
+                    raise KeyError(f"columns {table.schema.names}")
+                yield table
+                rows -= len(table)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{INDEX_FILE} cannot be read: {error}", where=str(folder),
+                        remedy="restore it, or write the set again") from error  # fmt: skip
 
 
 def hashes(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:
