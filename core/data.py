@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,12 @@ def convert(name: str, dataset: Dataset, source: Path, out: Path, split: str, wo
 
 def convert_part(name: str, dataset: Dataset, source: Path, out: Path, split: str, workers: int, samples_per_shard: int,
                  **how: Any) -> ShardSet | None:  # fmt: skip
-    """The same with ``part``, ``reencode`` and ``resize`` of `Loader.convert`; None while other parts are at work."""
+    """The same with more options of `Loader.convert`; None while other parts are at work."""
     with Progress(f"{name} {split}", None, "frame") as progress:
 
-        def advance(done: int, total: int) -> None:
+        def advance(done: int, total: int, kept: int, written: int) -> None:
             progress.total = total
-            progress.advance(done)
+            progress.advance(done, f"{written / 1e6 / progress.seconds:.1f} MB/s", kept)
 
         return default_loader().convert(dataset, source, out, split, dataset_name=name, workers=workers,
                                         samples_per_shard=samples_per_shard, progress=advance, **how)  # fmt: skip
@@ -70,6 +71,19 @@ def parse_reencode(text: str | None) -> str | None:
     kind, _, quality = (text or "png").partition(":")
     if text not in (None, "png") and not (kind == "jpg" and quality.isdigit() and 1 <= int(quality) <= 100):
         raise UserError(f"--reencode {text}: expected png, or jpg:QUALITY with a quality from 1 to 100")
+    return text
+
+
+def parse_split_by_scene(text: str | None, split: str) -> str | None:
+    """``TRAIN:VAL[:TEST]``, shares above 0 such as 80:20; ``split`` must be one of the sides."""
+    if text is None:
+        return None
+    shares, sides = text.split(":"), ("train", "val", "test")
+    if not (2 <= len(shares) <= 3 and all(re.fullmatch(r"\d*\.?\d+", share) and float(share) > 0 for share in shares)):
+        raise UserError(f"--split-by-scene {text}: expected TRAIN:VAL or TRAIN:VAL:TEST, such as 80:20")
+    if split not in sides[: len(shares)]:
+        raise UserError(f"--split {split}: --split-by-scene {text} has the sides {', '.join(sides[: len(shares)])}",
+                        remedy="name one of them; --of names the dataset's own split that is divided")  # fmt: skip
     return text
 
 

@@ -63,7 +63,7 @@ def _task(task: str, found: Mapping[str, Any]) -> list[str]:
     total = max(1, sum(counts.values()))
     rows = [(name, f"{n:,}", f"{100 * n / total:.2f} %", f"{frames[name]:,}") for name, n in counts.items()]
     return [
-        _bars(f"{unit} by class", counts, f"{unit}, logarithmic", log=True),
+        _bars(f"{unit} by class", counts, unit),
         _bars("frames in which a class occurs", {name: frames[name] for name in counts}, "frames"),
         _table(("class", unit, "share", "frames"), rows),
     ]
@@ -126,13 +126,13 @@ def _label(axes: Any, places: range, names: list[str]) -> None:
     axes.invert_yaxis()
 
 
-def _bars(title: str, counts: Mapping[str, int], unit: str, log: bool = False) -> str:
+def _bars(title: str, counts: Mapping[str, int], unit: str) -> str:
     shown = dict(list(counts.items())[:_MOST_BARS])
     if len(counts) > len(shown):
         title = f"{title}: the first {len(shown)} of {len(counts):,}"
 
     def draw(axes: Any) -> None:
-        drawn = axes.barh(range(len(shown)), list(shown.values()), color="C0", log=log)
+        drawn = axes.barh(range(len(shown)), list(shown.values()), color="C0")
         axes.bar_label(drawn, [f" {n:,}" for n in shown.values()], fontsize=7, color="0.35")
         _label(axes, range(len(shown)), list(shown))
         axes.set_xlabel(unit, fontsize=8, color="0.35")

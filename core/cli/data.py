@@ -45,12 +45,23 @@ def shard(
     part: str = typer.Option("1/1", "--part", metavar="I/N", help="One of N processes, on any hosts, that share the work."),
     reencode: str = typer.Option(None, "--reencode", metavar="jpg:Q|png", help="Pictures encoded anew."),
     resize: str = typer.Option(None, "--resize", metavar="WxH", help="Pictures resized, in pixels; labels follow."),
+    append: bool = typer.Option(False, "--append", help="New frames become new shards of a whole set."),
+    split_by_scene: str = typer.Option(
+        None,
+        "--split-by-scene",
+        metavar="TRAIN:VAL[:TEST]",
+        help="Divide the scenes by these shares; --split is the side that is written.",
+    ),
+    of: str = typer.Option(None, "--of", help="The dataset's own split that is divided; --split's name by default."),
     option: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="An option of the dataset plugin."),
 ) -> None:
     """Write a split as a shard set. A conversion that was interrupted is finished, not begun anew."""
-    from ..data import convert_part, open_dataset, parse_options, parse_part, parse_reencode, parse_resize
+    from ..data import convert_part, open_dataset, parse_options, parse_part, parse_reencode, parse_resize, parse_split_by_scene
 
     how = {"part": parse_part(part), "reencode": parse_reencode(reencode), "resize": parse_resize(resize)}
+    how |= {"append": append, "split_by_scene": parse_split_by_scene(split_by_scene, split), "of": of}
+    if of is not None and split_by_scene is None:
+        raise UserError("--of goes with --split-by-scene")
     found, opened = open_dataset(dataset, parse_options(option))
     cores = len(os.sched_getaffinity(0))
     shards = convert_part(found.declaration.name, opened, source, out, split, workers or cores, samples_per_shard, **how)
@@ -151,12 +162,14 @@ def view(
     out: Path = typer.Option(Path("view.png"), "--out", help="The picture that is written."),
     count: int = typer.Option(12, "--count", min=1, help="How many frames, spread over the set."),
     columns: int = typer.Option(3, "--columns", min=1),
+    keys: list[str] = typer.Option([], "--key", help="This frame; may be given several times."),
+    shuffle: int = typer.Option(None, "--shuffle", metavar="SEED", help="Frames drawn at random instead of evenly."),
 ) -> None:
     """A contact sheet of frames with all their labels drawn."""
     from ..data import default_loader
     from ..looking import sheet_of_shards
 
-    sheet_of_shards(default_loader().open(str(shards)), count, columns, out)
+    sheet_of_shards(default_loader().open(str(shards)), count, columns, out, keys, shuffle)
     print(out)
 
 

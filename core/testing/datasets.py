@@ -21,8 +21,9 @@ def check_dataset(dataset: Dataset, root: Path, split: str, limit: int | None = 
     """Hold a dataset to its contract on the first ``limit`` frames of a ``split`` (None: all), and return these.
 
     Checked: the index is the same each time; references are small and can be pickled; a frame loads to the same bytes
-    each time and survives `frame_to_parts`; keys are unique; pictures decode at the stated size; masks have their
-    picture's size and hold declared ids; boxes lie in the picture and are of declared classes.
+    each time, is what `identify` says where there is that method, and survives `frame_to_parts`; keys are unique; pictures
+    decode at the stated size; masks have their picture's size and hold declared ids; boxes lie in the picture and are of
+    declared classes.
     Raises AssertionError naming the frame.
     """
     refs = list(dataset.index(root, split))
@@ -58,6 +59,10 @@ def _load(dataset: Dataset, ref) -> Frame:
     frame, again = dataset.load(ref), dataset.load(pickle.loads(pickled))
     assert isinstance(frame, Frame), f"load() gave a {type(frame).__name__}"
     parts = frame_to_parts(frame)
+    if hasattr(dataset, "identify"):
+        assert dataset.identify(ref) == (frame.key, frame.scene), (
+            f"frame {frame.key!r}: identify() says {dataset.identify(ref)}"
+        )
     assert frame_to_parts(again) == parts, f"frame {frame.key!r} loads differently the second time"
     assert frame_to_parts(frame_from_parts(parts)) == parts, f"frame {frame.key!r} changes when it is stored and read"
     return frame

@@ -188,7 +188,8 @@ class ShardSet:
         try:
             table = pq.read_table(self.folder / name, columns=columns)
             table.select(columns or [])  # a column that is not there is left out in silence
-            return table
+            rows = self.info.get({SHARDS_FILE: "shards", INDEX_FILE: "samples"}[name])
+            return table.slice(0, rows) if isinstance(rows, int) and rows >= 0 else table  # more are being appended
         except (OSError, KeyError, pa.ArrowException) as error:
             raise DataError(
                 f"{name} cannot be read: {error}", where=self.path, remedy="restore it, or write the set again"

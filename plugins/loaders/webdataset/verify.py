@@ -44,7 +44,7 @@ def _index(shards: ShardSet) -> Iterator[str]:
     if shards.info["order_id"] != order_id(list(zip(shards.listed.column("name").to_pylist(), shards.sizes.tolist()))):
         yield "dataset.json: order_id does not follow from the shards"
     try:
-        keys = KeyColumn(shards.folder / INDEX_FILE)
+        keys = KeyColumn(shards.folder / INDEX_FILE, len(shards))
         found = [hashes(keys.group(number)) for number in range(keys.groups)]
     except DataError as error:
         yield error.message
