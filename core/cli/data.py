@@ -58,7 +58,7 @@ def shard(
     """Write a split as a shard set. A conversion that was interrupted is finished, not begun anew."""
     from ..data import convert_part, open_dataset, parse_options, parse_part, parse_reencode, parse_resize, parse_split_by_scene
 
-    how = {"part": parse_part(part), "reencode": parse_reencode(reencode), "resize": parse_resize(resize)}
+    how: dict[str, Any] = {"part": parse_part(part), "reencode": parse_reencode(reencode), "resize": parse_resize(resize)}
     how |= {"append": append, "split_by_scene": parse_split_by_scene(split_by_scene, split), "of": of}
     if of is not None and split_by_scene is None:
         raise UserError("--of goes with --split-by-scene")

@@ -33,6 +33,9 @@ def check_dataset(dataset: Dataset, root: Path, split: str, limit: int | None = 
     frames = [_load(dataset, ref) for ref in refs[:limit]]
     keys = [frame.key for frame in frames]
     assert len(set(keys)) == len(keys), f"keys are not unique: {sorted(k for k in set(keys) if keys.count(k) > 1)[:3]}"
+    if hasattr(dataset, "identify"):
+        for ref, frame in zip(refs, frames):
+            assert dataset.identify(ref) == (frame.key, frame.scene), f"frame {frame.key!r}: identify() says otherwise"
     for frame in frames:
         for name, camera in frame.cameras.items():
             check_camera(camera, dataset.classes, f"frame {frame.key!r}, {name}")
@@ -59,10 +62,6 @@ def _load(dataset: Dataset, ref) -> Frame:
     frame, again = dataset.load(ref), dataset.load(pickle.loads(pickled))
     assert isinstance(frame, Frame), f"load() gave a {type(frame).__name__}"
     parts = frame_to_parts(frame)
-    if hasattr(dataset, "identify"):
-        assert dataset.identify(ref) == (frame.key, frame.scene), (
-            f"frame {frame.key!r}: identify() says {dataset.identify(ref)}"
-        )
     assert frame_to_parts(again) == parts, f"frame {frame.key!r} loads differently the second time"
     assert frame_to_parts(frame_from_parts(parts)) == parts, f"frame {frame.key!r} changes when it is stored and read"
     return frame

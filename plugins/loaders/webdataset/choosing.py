@@ -62,7 +62,7 @@ def beyond(shards: ShardSet, plan: Plan, dataset: Dataset, refs: Sequence[Any], 
     known, column = np.zeros(len(refs), bool), KeyColumn(shards.folder / INDEX_FILE, len(shards))
     for number in range(column.groups):
         known |= pc.is_in(keys, value_set=column.group(number).combine_chunks()).to_numpy(zero_copy_only=False)
-    new = [refs[i] for i in np.flatnonzero(~known)]
+    new = [refs[i] for i in np.flatnonzero(~known).tolist()]
     return new, replace(plan, samples=len(new), first_shard=shards.shards, first_sample=len(shards))
 
 
