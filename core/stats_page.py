@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def _scenes(found: Mapping[str, Any]) -> list[str]:
     return plots
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
     columns = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{line}</tr>" for line in lines)

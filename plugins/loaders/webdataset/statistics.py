@@ -112,7 +112,7 @@ def _count_shard(shards: ShardSet, number: int) -> Counter[tuple]:
         labelled = [_count_camera(name, camera, counts) for name, camera in frame.cameras.items()]
         found = [one for one in labelled if one is not None]
         if found:
-            counts["a frame", sum(int((~one.ignore).sum()) for one in found)] += 1  # type: ignore[operator]
+            counts["a frame", sum(map(_valid, found))] += 1
         boxes += found
     _count_boxes(boxes, counts)
     return counts
@@ -121,6 +121,10 @@ def _count_shard(shards: ShardSet, number: int) -> Counter[tuple]:
 def _count_camera(name: str, camera: Camera, counts: Counter[tuple]) -> Boxes | None:
     counts["image", name, f"{camera.width}x{camera.height}"] += 1
     return camera.boxes
+
+
+def _valid(boxes: Boxes) -> int:
+    return len(boxes) - int(np.count_nonzero(boxes.ignore))
 
 
 def _count_boxes(boxes: list[Boxes], counts: Counter[tuple]) -> None:
