@@ -124,7 +124,8 @@ def _count_camera(name: str, camera: Camera, counts: Counter[tuple]) -> Boxes | 
 
 
 def _valid(boxes: Boxes) -> int:
-    return len(boxes) - int(np.count_nonzero(boxes.ignore))
+    assert boxes.ignore is not None, "Boxes makes it"
+    return int((~boxes.ignore).sum())
 
 
 def _count_boxes(boxes: list[Boxes], counts: Counter[tuple]) -> None:
