@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class Dataset(Protocol):
-    """An official layout on disk, read as Frames."""
+    """An official layout on disk, read as Frames.
+
+    A dataset may have a method ``identify(ref) -> (key, scene)`` that reads no picture: without it every frame is loaded
+    once more where frames are appended to a set or split by scene.
+    """
 
     classes: Mapping[str, Sequence[ClassInfo]]
     """task -> its classes, in the dataset's own names and ids; known once `index` has run."""
@@ -111,6 +115,11 @@ class ShardSet(Protocol):
         """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode, in processes."""
         ...
 
+    def statistics(self, frames: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> dict[str, Any]:
+        """Counts by task, class, scene and tag; with ``frames`` also of box and image sizes, which reads all frames but no
+        picture, in processes. All JSON."""
+        ...
+
     def withdraw(self, keys: Sequence[str]) -> int:
         """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
         ...
@@ -166,12 +175,15 @@ class Loader(Protocol):
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
                 samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,
-                resize: str | None = None, progress: Callable[[int, int], None] | None = None
-                ) -> ShardSet | None:  # fmt: skip
+                resize: str | None = None, append: bool = False, split_by_scene: str | None = None, of: str | None = None,
+                progress: Callable[[int, int, int, int], None] | None = None) -> ShardSet | None:  # fmt: skip
         """Write a dataset's split as a shard set. Finishes a half-written one; byte-identical whatever ``workers``.
 
         ``part`` (i, n), i from 1: one of n processes that share the work; None is returned while others are at work.
-        ``reencode``: ``jpg:QUALITY`` or ``png``; ``resize``: ``WIDTHxHEIGHT``."""
+        ``reencode``: ``jpg:QUALITY`` or ``png``; ``resize``: ``WIDTHxHEIGHT``. ``append``: new frames become new shards of
+        a whole set. ``split_by_scene``: ``TRAIN:VAL[:TEST]`` shares into which the scenes of the dataset's split ``of``
+        (None: ``split``) are divided; ``split`` is the side that is written. ``progress(samples done, samples, samples kept
+        from an earlier attempt, bytes written)``."""
         ...
 
     def training(self, spec: DataSpec, *, batch_global: int, batch_micro: int, rank: int, world: int,

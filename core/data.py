@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,12 @@ def convert(name: str, dataset: Dataset, source: Path, out: Path, split: str, wo
 
 def convert_part(name: str, dataset: Dataset, source: Path, out: Path, split: str, workers: int, samples_per_shard: int,
                  **how: Any) -> ShardSet | None:  # fmt: skip
-    """The same with ``part``, ``reencode`` and ``resize`` of `Loader.convert`; None while other parts are at work."""
+    """The same with more options of `Loader.convert`; None while other parts are at work."""
     with Progress(f"{name} {split}", None, "frame") as progress:
 
-        def advance(done: int, total: int) -> None:
+        def advance(done: int, total: int, kept: int, written: int) -> None:
             progress.total = total
-            progress.advance(done)
+            progress.advance(done, f"{written / 1e6 / progress.seconds:.1f} MB/s", kept)
 
         return default_loader().convert(dataset, source, out, split, dataset_name=name, workers=workers,
                                         samples_per_shard=samples_per_shard, progress=advance, **how)  # fmt: skip
@@ -74,38 +74,25 @@ def parse_reencode(text: str | None) -> str | None:
     return text
 
 
+def parse_split_by_scene(text: str | None, split: str) -> str | None:
+    """``TRAIN:VAL[:TEST]``, shares above 0 such as 80:20; ``split`` must be one of the sides."""
+    if text is None:
+        return None
+    shares, sides = text.split(":"), ("train", "val", "test")
+    if not (2 <= len(shares) <= 3 and all(re.fullmatch(r"\d*\.?\d+", share) and float(share) > 0 for share in shares)):
+        raise UserError(f"--split-by-scene {text}: expected TRAIN:VAL or TRAIN:VAL:TEST, such as 80:20")
+    if split not in sides[: len(shares)]:
+        raise UserError(f"--split {split}: --split-by-scene {text} has the sides {', '.join(sides[: len(shares)])}",
+                        remedy="name one of them; --of names the dataset's own split that is divided")  # fmt: skip
+    return text
+
+
 def parse_resize(text: str | None) -> str | None:
     """``WIDTHxHEIGHT`` in pixels."""
     width, _, height = (text or "1x1").partition("x")
     if not (width.isdigit() and height.isdigit() and 0 < int(width) <= 65535 and 0 < int(height) <= 65535):
         raise UserError(f"--resize {text}: expected WIDTHxHEIGHT in pixels, such as 1280x720")
     return text
-
-
-def statistics(shards: ShardSet) -> dict[str, Any]:
-    """Counts of a shard set, from its index alone: frames, scenes, tags, and per task the frames and class counts."""
-    rows = shards.index.to_pylist()
-    tags: dict[str, Counter[str]] = {}
-    counts: dict[str, Counter[str]] = {}
-    labelled: Counter[str] = Counter()
-    for row in rows:
-        for tag, value in _mapping(row.get("tags")).items():
-            tags.setdefault(tag, Counter())[value] += 1
-        labelled.update(row.get("labelled") or ())
-        for task, classes in _mapping(row.get("class_counts")).items():
-            counts.setdefault(task, Counter()).update(_mapping(classes))
-    return {
-        "path": shards.path, "frames": len(rows), "scenes": len({row["scene"] for row in rows}),
-        "shards": len({row["shard"] for row in rows}), "cameras": shards.info.get("cameras", {}),
-        "labelled_frames": dict(labelled), "class_counts": {task: dict(c.most_common()) for task, c in counts.items()},
-        "tags": {tag: dict(c.most_common()) for tag, c in sorted(tags.items())},
-    }  # fmt: skip
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    """A mapping out of an Arrow cell: a dict, or a list of pairs, without the entries that are null."""
-    pairs = value.items() if isinstance(value, Mapping) else (value or ())
-    return {k: v for k, v in pairs if v is not None}
 
 
 def find_shard_sets(folder: Path) -> list[Path]:

@@ -13,19 +13,27 @@ import numpy as np
 
 from .contracts import DataSpec, ShardSet, Source
 from .data import default_loader
-from .errors import DataError
+from .errors import DataError, near_matches
 from .evaluate import drawn_classes, panel_of
 from .frame import Boxes, Camera, CameraLabels, ClassInfo, Encoded, Frame
 from .pictures import contact_sheet, draw_labels, save_png
 from .recipe import Recipe
+from .seeding import hash_array, hash_key
 from .train import build_loader, data_spec
 
 _PICTURES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
 
 
-def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path) -> None:
-    """``count`` frames spread over a shard set, with their labels drawn in the dataset's own classes."""
-    numbers = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round().astype(int))
+def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path, keys: Sequence[str] = (),
+                    shuffle: int | None = None) -> None:  # fmt: skip
+    """Frames of a shard set with their labels drawn in the dataset's own classes: those of ``keys``, else ``count`` of them,
+    spread over the set, or drawn by the seed ``shuffle``. Raises DataError for a key that is not in the set."""
+    if keys:
+        numbers = _numbers_of(keys, shards)
+    elif shuffle is not None:
+        numbers = np.argsort(hash_array(hash_key("view", shuffle), np.arange(len(shards))))[:count]
+    else:
+        numbers = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round().astype(int))
     tiles, captions = [], []
     for number in numbers:
         frame = shards.frame(int(number))
@@ -33,6 +41,19 @@ def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path) -> No
         tiles.append(draw_labels(panel.image, panel.truth, shards.classes))
         captions.append(" ".join([frame.key, *frame.tags.values()]))
     save_png(out, contact_sheet(tiles, columns, captions))
+
+
+def _numbers_of(keys: Sequence[str], shards: ShardSet) -> np.ndarray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = shards.index.column("key").combine_chunks()
+    numbers = pc.index_in(pa.array(keys, pa.string()), value_set=known)
+    if numbers.null_count:
+        strange = next(key for key, number in zip(keys, numbers.to_pylist()) if number is None)
+        raise DataError(f"there is no frame {strange!r}", where=shards.path,
+                        near=near_matches(strange, known[:10_000].to_pylist()))  # fmt: skip
+    return numbers.to_numpy(zero_copy_only=False)
 
 
 def sheet_of_step(recipe: Recipe, step: int, out: Path) -> list[str]:

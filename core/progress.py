@@ -19,6 +19,7 @@ class Progress:
     def __init__(self, what: str, total: int | None, unit: str, start: int = 0, shown: bool = True):
         self.what, self.total, self.unit, self.done, self._begin = what, total, unit, start, start
         self.shown, self._note, self._told = shown, "", start
+        self._kept = 0
         self._bar: Any = None
         self._task: Any = None
         self._started = self._last_line = time.monotonic()
@@ -37,9 +38,10 @@ class Progress:
         elif self.shown and kind is None and self.done > self._told:
             self._line()
 
-    def advance(self, done: int, note: str = "") -> None:
-        """``done`` units are done in all; ``note`` is shown beside them."""
-        first, self.done, self._note = self.done == self._begin, done, note
+    def advance(self, done: int, note: str = "", kept: int = 0) -> None:
+        """``done`` units are done in all, ``kept`` of them by an earlier attempt: they do not count in the rate; ``note`` is
+        shown beside them."""
+        first, self.done, self._note, self._kept = self.done == self._begin, done, note, kept
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=f"{self.rate:.2f} {self.unit}/s  {note}")
         elif self.shown and (first or time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES):
@@ -55,7 +57,12 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        return (self.done - self._begin) / max(time.monotonic() - self._started, 1e-9)
+        return (self.done - self._begin - self._kept) / self.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return max(time.monotonic() - self._started, 1e-9)
 
     @property
     def units(self) -> str:

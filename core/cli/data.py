@@ -49,12 +49,23 @@ def shard(
     part: str = typer.Option("1/1", "--part", metavar="I/N", help="One of N processes, on any hosts, that share the work."),
     reencode: str = typer.Option(None, "--reencode", metavar="jpg:Q|png", help="Pictures encoded anew."),
     resize: str = typer.Option(None, "--resize", metavar="WxH", help="Pictures resized, in pixels; labels follow."),
+    append: bool = typer.Option(False, "--append", help="New frames become new shards of a whole set."),
+    split_by_scene: str = typer.Option(
+        None,
+        "--split-by-scene",
+        metavar="TRAIN:VAL[:TEST]",
+        help="Divide the scenes by these shares; --split is the side that is written.",
+    ),
+    of: str = typer.Option(None, "--of", help="The dataset's own split that is divided; --split's name by default."),
     option: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="An option of the dataset plugin."),
 ) -> None:
     """Write a split as a shard set. A conversion that was interrupted is finished, not begun anew."""
-    from ..data import convert_part, open_dataset, parse_options, parse_part, parse_reencode, parse_resize
+    from ..data import convert_part, open_dataset, parse_options, parse_part, parse_reencode, parse_resize, parse_split_by_scene
 
-    how = {"part": parse_part(part), "reencode": parse_reencode(reencode), "resize": parse_resize(resize)}
+    how: dict[str, Any] = {"part": parse_part(part), "reencode": parse_reencode(reencode), "resize": parse_resize(resize)}
+    how |= {"append": append, "split_by_scene": parse_split_by_scene(split_by_scene, split), "of": of}
+    if of is not None and split_by_scene is None:
+        raise UserError("--of goes with --split-by-scene")
     found, opened = open_dataset(dataset, parse_options(option))
     cores = len(os.sched_getaffinity(0))
     shards = convert_part(found.declaration.name, opened, source, out, split, workers or cores, samples_per_shard, **how)
@@ -105,14 +116,28 @@ def withdraw(
 def stats(
     shards: Path = typer.Argument(..., help="A shard set."),
     as_json: bool = typer.Option(False, "--json", help="For programs."),
+    html: Path = typer.Option(None, "--html", help="A page with plots, in one file."),
+    index_only: bool = typer.Option(False, "--index-only", help="Without what needs every frame: box and image sizes."),
+    workers: int = typer.Option(None, "--workers", min=1, help="Processes; one a core by default."),
 ) -> None:
-    """Counts by task, class, scene and tag."""
-    from ..data import default_loader, statistics
+    """Counts by task, class, scene and tag; sizes of boxes and images."""
+    from ..data import default_loader
+    from ..progress import Progress
 
-    found = statistics(default_loader().open(str(shards)))
-    if as_json:
-        print(json.dumps(found, indent=1))
-        return
+    opened = default_loader().open(str(shards))
+    with Progress("counting", len(opened), "frame") as progress:
+        processes = workers or len(os.sched_getaffinity(0))
+        found = opened.statistics(not index_only, lambda done, _: progress.advance(done), processes)
+    if html is not None:
+        from ..stats_page import write_page
+
+        write_page(found, html)
+    print(json.dumps(found, indent=1)) if as_json else _print_statistics(shards, found)
+    if html is not None and not as_json:
+        print(f"\n{html}")
+
+
+def _print_statistics(shards: Path, found: dict[str, Any]) -> None:
     sizes = {name: " ".join(f"{w}x{h}" for w, h in sizes) for name, sizes in found["cameras"].items()}
     cameras = ", ".join(f"{name} {size}" for name, size in sizes.items())
     print(f"{shards}: {found['frames']} frames, {found['scenes']} scenes, {found['shards']} shards; {cameras}")
@@ -122,6 +147,11 @@ def stats(
     for tag, counts in found["tags"].items():
         print(f"\n{tag}")
         _print_counts(counts)
+    if (boxes := found.get("boxes")) and boxes["sizes"]:
+        print(f"\nboxes by size (COCO), {boxes['ignored']} to be ignored left out")
+        _print_counts({size: sum(one[size] for one in boxes["sizes"].values()) for size in ("small", "medium", "large")})
+    if damaged := found.get("damaged_frames"):
+        print(f"\n{damaged} frames are damaged: see drivetrain data verify {shards} --full")
 
 
 def _print_counts(counts: dict[str, int]) -> None:
@@ -137,12 +167,14 @@ def view(
     count: int = typer.Option(12, "--count", min=1, help="How many frames, spread over the set."),
     columns: int = typer.Option(3, "--columns", min=1),
     overlay: list[str] = typer.Option([], "--overlay", help="Labels that lie over the set's own; may be repeated."),
+    keys: list[str] = typer.Option([], "--key", help="This frame; may be given several times."),
+    shuffle: int = typer.Option(None, "--shuffle", metavar="SEED", help="Frames drawn at random instead of evenly."),
 ) -> None:
     """A contact sheet of frames with all their labels drawn."""
     from ..data import default_loader
     from ..looking import sheet_of_shards
 
-    sheet_of_shards(default_loader().open(str(shards), overlay), count, columns, out)
+    sheet_of_shards(default_loader().open(str(shards), overlay), count, columns, out, keys, shuffle)
     print(out)
 
 

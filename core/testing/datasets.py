@@ -21,8 +21,9 @@ def check_dataset(dataset: Dataset, root: Path, split: str, limit: int | None = 
     """Hold a dataset to its contract on the first ``limit`` frames of a ``split`` (None: all), and return these.
 
     Checked: the index is the same each time; references are small and can be pickled; a frame loads to the same bytes
-    each time and survives `frame_to_parts`; keys are unique; pictures decode at the stated size; masks have their
-    picture's size and hold declared ids; boxes lie in the picture and are of declared classes.
+    each time, is what `identify` says where there is that method, and survives `frame_to_parts`; keys are unique; pictures
+    decode at the stated size; masks have their picture's size and hold declared ids; boxes lie in the picture and are of
+    declared classes.
     Raises AssertionError naming the frame.
     """
     refs = list(dataset.index(root, split))
@@ -32,6 +33,9 @@ def check_dataset(dataset: Dataset, root: Path, split: str, limit: int | None = 
     frames = [_load(dataset, ref) for ref in refs[:limit]]
     keys = [frame.key for frame in frames]
     assert len(set(keys)) == len(keys), f"keys are not unique: {sorted(k for k in set(keys) if keys.count(k) > 1)[:3]}"
+    if hasattr(dataset, "identify"):
+        for ref, frame in zip(refs, frames):
+            assert dataset.identify(ref) == (frame.key, frame.scene), f"frame {frame.key!r}: identify() says otherwise"
     for frame in frames:
         for name, camera in frame.cameras.items():
             check_camera(camera, dataset.classes, f"frame {frame.key!r}, {name}")

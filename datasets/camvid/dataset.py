@@ -56,10 +56,14 @@ class CamVid:
             )  # fmt: skip
         return refs
 
+    def identify(self, ref: Ref) -> tuple[str, str]:
+        """Key and scene."""
+        key = ref.image.stem
+        return key, key.rpartition("_")[0]
+
     def load(self, ref: Ref) -> Frame:
         """Raises DataError for a file that is missing or no PNG."""
-        key = ref.image.stem
-        scene = key.rpartition("_")[0]
+        key, scene = self.identify(ref)
         image, mask = _read_png(ref.image), _read_png(ref.mask)
         width, height = _png_size(image.data)
         if _png_size(mask.data) != (width, height):

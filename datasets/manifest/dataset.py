@@ -42,6 +42,11 @@ class Manifest:
         _check_files(chosen, path.parent)
         return [entry.ref for entry in chosen]
 
+    def identify(self, ref: Ref) -> tuple[str, str]:
+        """Key and scene."""
+        line = parse_frame(read_row(ref), ref.where)
+        return line.key, line.scene
+
     def load(self, ref: Ref) -> Frame:
         """Raises DataError naming line, key and what is wrong with a picture or its labels."""
         line, classes = parse_frame(read_row(ref), ref.where), classes_of(ref.file)

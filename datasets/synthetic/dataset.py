@@ -62,6 +62,11 @@ class Synthetic:
         places = (divmod(i, self.config.frames_per_scene) for i in range(self.config.frames))
         return [Ref(split, _FIRST_SCENE[split] + scene, number) for scene, number in places]
 
+    def identify(self, ref: Ref) -> tuple[str, str]:
+        """Key and scene."""
+        name = f"{ref.split}-{ref.scene - _FIRST_SCENE[ref.split]:05d}"
+        return f"{name}-{ref.number:03d}", name
+
     def load(self, ref: Ref) -> Frame:
         scene = build_scene(self.config.seed, ref.scene, self._world)
         drawn = render(scene, ref.number, self._camera)
@@ -75,8 +80,8 @@ class Synthetic:
             width=self.config.width, height=self.config.height, timestamp=round(moment.time * 1e9),
             intrinsics=self._camera.K, sensor_to_ego=self._camera.sensor_to_ego, ego_to_world=moment.ego_to_world,
         )  # fmt: skip
-        name = f"{ref.split}-{ref.scene - _FIRST_SCENE[ref.split]:05d}"
-        return Frame(f"{name}-{ref.number:03d}", name, dict(scene.tags), {CAMERA: camera})
+        key, name = self.identify(ref)
+        return Frame(key, name, dict(scene.tags), {CAMERA: camera})
 
 
 def _boxes(drawn: list[Box2D]) -> Boxes:

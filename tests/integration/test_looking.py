@@ -56,6 +56,16 @@ def test_statistics_count_what_is_there(shards):
     cars = sum(frame.cameras["cam_front"].boxes.names.count("car") for frame in frames)
     assert found["class_counts"]["object_detection"]["car"] == cars > 0
     assert sum(found["class_counts"]["semantic_segmentation"].values()) == 24 * 192 * 128
+    boxes = [frame.cameras["cam_front"].boxes for frame in frames]
+    heights = np.concatenate([one.xyxy[:, 3] - one.xyxy[:, 1] for one in boxes])
+    edges = [*found["boxes"]["height_bins_px"], np.inf]
+    total = np.sum(list(found["boxes"]["heights"].values()), 0)
+    assert total.tolist() == np.histogram(heights, edges)[0].tolist()
+    areas = np.concatenate([np.prod(one.xyxy[:, 2:] - one.xyxy[:, :2], axis=1) for one in boxes])
+    small = sum(sizes["small"] for sizes in found["boxes"]["sizes"].values())
+    assert small == (areas < 32**2).sum() > 0 and found["image_sizes"] == {"cam_front": {"192x128": 24}}
+    assert sum(int(n) * count for n, count in found["boxes"]["a_frame"].items()) == len(heights)
+    assert sum(found["frames_by_scene"].values()) == 24 and found["damaged_frames"] == 0
     assert "24 frames" in drivetrain("data", "stats", shards / "train").stdout
     assert drivetrain("data", "list", shards).stdout.count("synthetic") == 2
 
@@ -106,3 +116,13 @@ def test_real_street_pictures_make_the_whole_way(shared, tmp_path):
     assert done.returncode == 0, done.stderr
     [told] = [r for r in open_run(tmp_path / "run").records() if r["kind"] == "evaluation"]
     assert told["miou"]["at"] == "180x240"
+
+
+def test_the_page_of_statistics_needs_nothing_else(shards, tmp_path):
+    page = tmp_path / "stats.html"
+    done = drivetrain("data", "stats", shards / "train", "--html", page, "--workers", "1")
+    assert done.returncode == 0 and str(page) in done.stdout, done.stderr
+    text = page.read_text()
+    assert text.count("data:image/svg+xml") >= 8 and "http" not in text and "heights of boxes" in text
+    found = json.loads(drivetrain("data", "stats", shards / "train", "--json", "--index-only").stdout)
+    assert found["class_counts"] and "boxes" not in found

@@ -111,7 +111,9 @@ def test_a_resize_moves_every_label(tmp_path):
         convert(Toy(3, changes={1: camera}), tmp_path / "set")
 
 
-@pytest.mark.parametrize("wrong", ["--part=0/3", "--part=4/3", "--reencode=jpg:0", "--resize=9"])
+@pytest.mark.parametrize(
+    "wrong", ["--split-by-scene=80", "--split-by-scene=80:0", "--part=0/3", "--part=4/3", "--reencode=jpg:0", "--resize=9"]
+)
 def test_a_wrong_option_is_a_message(tmp_path, wrong):
     done = drivetrain("data", "shard", "synthetic", "-", tmp_path / "set", "--split", "train", wrong)
     assert done.returncode == 2 and "Traceback" not in done.stderr and wrong.partition("=")[0] in done.stderr

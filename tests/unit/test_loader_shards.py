@@ -36,7 +36,7 @@ def flip_byte(path: Path, at: int) -> None:
 def test_a_set_is_the_same_bytes_whatever_the_workers(tmp_path):
     reports = []
     convert(Toy(11), tmp_path / "one", workers=1)
-    convert(Toy(11), tmp_path / "two", workers=2, progress=lambda done, total: reports.append((done, total)))
+    convert(Toy(11), tmp_path / "two", workers=2, progress=lambda done, total, *_: reports.append((done, total)))
     one = contents(tmp_path / "one")
     assert one == contents(tmp_path / "two")
     shards = [f"shard-{i:06d}.{end}" for i in range(3) for end in ("idx", "tar")]

@@ -19,7 +19,8 @@ import drivetrain
 from drivetrain import ClassInfo, DataError
 
 from .plan import Plan
-from .rows import IndexWriter, ShardRows, hashes, read_rows, repeated_hashes, rows_file
+from .reader import ShardSet
+from .rows import IndexWriter, ShardRows, hashes, index_groups, read_rows, repeated_hashes, rows_file
 from .shards import (
     DATASET_FILE,
     FORMAT_VERSION,
@@ -38,7 +39,7 @@ SHARD_SCHEMA = pa.schema({"name": pa.string(), "samples": pa.int64(), "bytes": p
 def missing(out: Path, plan: Plan) -> int:
     """How many shards are not whole yet."""
     there = {path.name for path in (out / WORK_FOLDER).glob("*.rows")}
-    return sum(rows_file(out, number).name not in there for number in range(plan.shards))
+    return sum(rows_file(out, number).name not in there for number in plan.numbers)
 
 
 def assemble(out: Path, plan: Plan, classes: Mapping[str, Sequence[ClassInfo]]) -> bool:
@@ -48,14 +49,14 @@ def assemble(out: Path, plan: Plan, classes: Mapping[str, Sequence[ClassInfo]]) 
     system has no locks each writes the same bytes. Raises DataError for equal keys.
     """
     with _alone(out):
-        if (out / DATASET_FILE).exists():
+        if plan.is_done(out):
             return True
         if missing(out, plan):
             return False
         try:
             _assemble(out, plan, classes)
         except FileNotFoundError:
-            if not (out / DATASET_FILE).exists():  # else another host was first, and has tidied up
+            if not plan.is_done(out):  # else another host was first, and has tidied up
                 raise
     shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
     return True
@@ -72,17 +73,27 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _assemble(out: Path, plan: Plan, classes: Mapping[str, Sequence[ClassInfo]]) -> None:
+    """Readers take of the index and of the list of shards as much as ``dataset.json`` says, so what is appended becomes
+    part of the set when that file is replaced, last."""
+    before = ShardSet(out) if (out / DATASET_FILE).exists() else None
     found: list[np.ndarray] = []
     listed: list[tuple[str, int, int, int]] = []
     sizes: dict[str, set[tuple[int, ...]]] = {}
+    if before is not None:
+        listed = [tuple(row.values()) for row in before.listed.to_pylist()]
+        sizes = {camera: {tuple(size) for size in known} for camera, known in before.info["cameras"].items()}
     with IndexWriter(out / INDEX_FILE) as index:
-        for number in range(plan.shards):
+        if before is not None:
+            for table in index_groups(out, len(before)):
+                index.add(table)
+            index.flush()  # so that the set as it was ends with a row group
+        for number in plan.numbers:
             rows = read_rows(out, number)
             index.add(rows.table)
             found.append(hashes(rows.table.column("key")))
             listed.append((shard_name(number), len(rows.table), rows.bytes, rows.checksum))
             _add_sizes(sizes, rows)
-        _refuse_duplicates(out, found)
+        _refuse_duplicates(out, plan, found)
     columns = [list(column) for column in zip(*listed)] or [[], [], [], []]
     table = pa.table(dict(zip(SHARD_SCHEMA.names, columns)), schema=SHARD_SCHEMA)
     sink = pa.BufferOutputStream()
@@ -96,7 +107,7 @@ def _info(plan: Plan, classes: Mapping[str, Sequence[ClassInfo]], columns: list[
           sizes: Mapping[str, set[tuple[int, ...]]]) -> dict[str, Any]:  # fmt: skip
     names, samples, tar_bytes, checksums = columns
     return {
-        "format_version": FORMAT_VERSION, **asdict(plan), "tool_version": drivetrain.__version__,
+        "format_version": FORMAT_VERSION, **plan.info, "tool_version": drivetrain.__version__,
         "classes": {task: [asdict(info) for info in infos] for task, infos in classes.items()},
         "cameras": {camera: sorted(found) for camera, found in sorted(sizes.items())}, "bytes": sum(tar_bytes),
         "shards": len(names), "order_id": order_id(list(zip(names, samples))), "content_id": content_id(checksums),
@@ -108,13 +119,13 @@ def _add_sizes(sizes: dict[str, set[tuple[int, ...]]], rows: ShardRows) -> None:
         sizes.setdefault(camera, set()).update(tuple(size) for size in found)
 
 
-def _refuse_duplicates(out: Path, found: Sequence[np.ndarray]) -> None:
+def _refuse_duplicates(out: Path, plan: Plan, found: Sequence[np.ndarray]) -> None:
     """Equal hashes are looked up as keys: at 10^9 keys two different ones may share a hash."""
     suspects = repeated_hashes(found)
     if not len(suspects):
         return
     seen: dict[str, int] = {}
-    for number in [i for i, part in enumerate(found) if np.isin(part, suspects).any()]:
+    for number in [i for i, part in zip(plan.numbers, found) if np.isin(part, suspects).any()]:
         for key in read_rows(out, number).table.column("key").to_pylist():
             if key in seen:
                 for shard in {seen[key], number}:  # they are made again once the dataset is mended

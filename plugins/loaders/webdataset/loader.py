@@ -30,12 +30,13 @@ class WebDatasetLoader:
 
     def convert(self, dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
                 samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,
-                resize: str | None = None, progress: Callable[[int, int], None] | None = None
-                ) -> ShardSet | None:  # fmt: skip
+                resize: str | None = None, append: bool = False, split_by_scene: str | None = None, of: str | None = None,
+                progress: Callable[[int, int, int, int], None] | None = None) -> ShardSet | None:  # fmt: skip
         from .writer import convert
 
         return convert(dataset, Path(source), Path(out), split, dataset_name=dataset_name, workers=workers, part=part,
-                       samples_per_shard=samples_per_shard, reencode=reencode, resize=resize, progress=progress)  # fmt: skip
+                       samples_per_shard=samples_per_shard, reencode=reencode, resize=resize, append=append,
+                       split_by_scene=split_by_scene, of=of, progress=progress)  # fmt: skip
 
     def training(self, spec: DataSpec, *, batch_global: int, batch_micro: int, rank: int, world: int, threads: int,
                  pin: bool) -> TrainingStream:  # fmt: skip

@@ -144,8 +144,13 @@ class ShardSet:
         import pyarrow.parquet as pq
 
         try:
+            left = len(self)  # more are being appended
             with pq.ParquetFile(self._file(INDEX_FILE)) as file:
-                yield from file.iter_batches(columns=columns)
+                for batch in file.iter_batches(columns=columns):
+                    yield batch.slice(0, left)
+                    left -= len(batch)
+                    if left <= 0:
+                        return
         except (NotThere, OSError, pa.ArrowException) as error:
             raise self._unreadable(INDEX_FILE, error) from error
 
@@ -239,6 +244,12 @@ class ShardSet:
 
         return verify(self, full, progress, workers)
 
+    def statistics(self, frames: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> dict[str, Any]:
+        """Counts, from the index; with ``frames`` also from every frame's json file (`statistics.statistics`)."""
+        from .statistics import statistics
+
+        return statistics(self, frames, progress, workers)
+
     def withdraw(self, keys: Sequence[str]) -> int:
         """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
         from .withdraw import withdraw
@@ -252,7 +263,8 @@ class ShardSet:
         try:
             table = pq.read_table(self._file(name), columns=columns)
             table.select(columns or [])  # a column that is not there is left out in silence
-            return table
+            rows = self.info.get({SHARDS_FILE: "shards", INDEX_FILE: "samples"}.get(name, ""))
+            return table.slice(0, rows) if isinstance(rows, int) and rows >= 0 else table  # more are being appended
         except (NotThere, OSError, KeyError, pa.ArrowException) as error:
             raise self._unreadable(name, error) from error
 

@@ -109,9 +109,9 @@ class IndexWriter:
         self._waiting.append(table)
         self._rows += len(table)
         if self._rows >= GROUP_ROWS:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if self._rows:
             table = pa.concat_tables(self._waiting).combine_chunks()
             self._writer.write_table(table, row_group_size=len(table))
@@ -119,7 +119,7 @@ class IndexWriter:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
-            self._flush()
+            self.flush()
         self._writer.close()
         if kind is None:
             publish_synced(self._aside, self._path)
@@ -128,18 +128,20 @@ class IndexWriter:
 class KeyColumn:
     """The keys of an ``index.parquet``, read by row group as they are asked for. Not safe between threads.
 
-    Raises DataError where they cannot be read.
+    ``rows``: only the first so many, while more are being appended. Raises DataError where they cannot be read.
     """
 
     _KEPT = 16  # row groups, about 2 MB each
 
-    def __init__(self, file: Path | BinaryIO):
+    def __init__(self, file: Path | BinaryIO, rows: int | None = None):
         self._path = file if isinstance(file, Path) else Path(INDEX_FILE)
         with self._told():
             self._file = pq.ParquetFile(file)
             self._file.schema_arrow.field("key")
         meta = self._file.metadata
         self._starts = np.cumsum([0] + [meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
+        if rows is not None:
+            self._starts = self._starts[: int(np.searchsorted(self._starts, rows)) + 1]
         self._groups: dict[int, pa.ChunkedArray] = {}
 
     def __len__(self) -> int:
@@ -173,6 +175,23 @@ class KeyColumn:
     def _error(self, why: str) -> DataError:
         return DataError(f"{self._path.name} cannot be read: {why}", where=str(self._path.parent),
                          remedy="restore it, or write the set again")  # fmt: skip
+
+
+def index_groups(folder: Path, rows: int) -> Iterator[pa.Table]:
+    """The first ``rows`` rows of a set's index, by row group. Raises DataError where they cannot be read."""
+    try:
+        with pq.ParquetFile(folder / INDEX_FILE) as file:
+            for number in range(file.num_row_groups):
+                if rows <= 0:
+                    return
+                table = file.read_row_group(number)
+                if table.schema.names != SCHEMA.names:
+                    raise KeyError(f"columns {table.schema.names}")
+                yield table
+                rows -= len(table)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{INDEX_FILE} cannot be read: {error}", where=str(folder),
+                        remedy="restore it, or write the set again") from error  # fmt: skip
 
 
 def hashes(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,48 +13,21 @@ from drivetrain import Camera, DataError, View
 from . import placement
 from .checks import row_of
 from .decode import draw_image
+from .pool import over_shards
 from .reader import ShardFile, ShardSet
 from .rows import KeyColumn, hashes, repeated_hashes
 from .shards import INDEX_FILE, SHARDS_FILE, Damage, order_id
-
-_AT_ONCE = 4096
 
 
 def verify(shards: ShardSet, full: bool, progress: Callable[[int, int], None] | None, workers: int = 1) -> list[str]:
     """What is wrong, a line each, the shards in their order; each shard is looked at by one of ``workers`` processes."""
     wrong, done = list(_index(shards)), 0
-    for number, lines in enumerate(_looked_at(shards, full, min(workers, shards.shards))):
+    for number, lines in enumerate(over_shards(shards, partial(_look, full=full), workers)):
         wrong += lines
         done += int(shards.sizes[number])
         if progress:
             progress(done, len(shards))
     return wrong
-
-
-def _looked_at(shards: ShardSet, full: bool, workers: int) -> Iterator[list[str]]:
-    if workers < 2:
-        yield from (_look(shards, number, full) for number in range(shards.shards))
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(shards.path, full)) as pool:
-        try:
-            for first in range(0, shards.shards, _AT_ONCE):  # a million waiting answers would fill the memory
-                yield from pool.map(_look_in_worker, range(first, min(first + _AT_ONCE, shards.shards)))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_worker: tuple[ShardSet, bool] | None = None
-
-
-def _start_worker(path: str, full: bool) -> None:
-    global _worker
-    _worker = ShardSet(path), full
-
-
-def _look_in_worker(number: int) -> list[str]:
-    assert _worker is not None
-    return _look(_worker[0], number, _worker[1])
 
 
 def _look(shards: ShardSet, number: int, full: bool) -> list[str]:
@@ -72,7 +44,7 @@ def _index(shards: ShardSet) -> Iterator[str]:
     if shards.info["order_id"] != order_id(list(zip(shards.listed.column("name").to_pylist(), shards.sizes.tolist()))):
         yield "dataset.json: order_id does not follow from the shards"
     try:
-        keys = KeyColumn(shards.folder / INDEX_FILE)
+        keys = KeyColumn(shards.folder / INDEX_FILE, len(shards))
         found = [hashes(keys.group(number)) for number in range(keys.groups)]
     except DataError as error:
         yield error.message

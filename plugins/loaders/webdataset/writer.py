@@ -20,6 +20,7 @@ from drivetrain import DataError, Dataset, Frame, PluginError, encode_key, frame
 
 from .assembly import assemble
 from .checks import row_of
+from .choosing import beyond, of_side
 from .pictures import changed
 from .plan import Plan
 from .reader import ShardFile, ShardSet
@@ -37,36 +38,52 @@ from .shards import (
 )
 
 _BLOCK = tarfile.BLOCKSIZE
-Progress = Callable[[int, int], None]
 Chunk = tuple[int, Sequence[Any]]
 """A shard's number and its references."""
 
 
 def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_name: str, workers: int,
             samples_per_shard: int, part: tuple[int, int] = (1, 1), reencode: str | None = None,
-            resize: str | None = None, progress: Progress | None = None) -> ShardSet | None:  # fmt: skip
-    """Write ``split`` of ``dataset`` at ``source`` as a shard set in ``out``; ``progress(samples done, samples)``.
+            resize: str | None = None, append: bool = False, split_by_scene: str | None = None, of: str | None = None,
+            progress: Callable[[int, int, int, int], None] | None = None) -> ShardSet | None:  # fmt: skip
+    """Write ``split`` of ``dataset`` at ``source`` as a shard set in ``out``; ``progress(samples done, samples, samples kept
+    from an earlier attempt, bytes written)``.
 
     ``part`` (i, n), i from 1: only every n-th shard, beside n - 1 other processes on any hosts. Whichever ends last makes
     the set of them; None is returned while shards are missing. Whole shards of a half-written set are kept. Raises
     DataError for a folder that holds something else, for equal keys, and for frames that contradict their classes.
+
+    ``append``: frames whose keys a whole set does not have become new shards of it. ``split_by_scene``: of the frames of the
+    dataset's split ``of`` (None: ``split``) those of the side ``split`` (`choosing.side_of`).
     """
-    refs = list(dataset.index(source, split))
-    plan = Plan(dataset_name, split, len(refs), samples_per_shard, reencode, resize)
-    job = _Job(dataset, plan, out)
-    if (out / DATASET_FILE).exists():
-        return _complete(job, refs)
+    refs = list(dataset.index(source, of or split))
+    if split_by_scene is not None:
+        refs = of_side(dataset, refs, split, split_by_scene, workers)
+    plan = Plan(dataset_name, split, len(refs), samples_per_shard, reencode, resize, split_by_scene, of)
+    if append:
+        shards = ShardSet(out)
+        refs, plan = beyond(shards, plan, dataset, refs, workers)
+        if not refs:
+            return shards
+    elif (out / DATASET_FILE).exists():
+        return _complete(_Job(dataset, plan, out), refs)
     plan.begin(out)
-    first, step = part
-    chunks = [(i, refs[i * samples_per_shard : (i + 1) * samples_per_shard]) for i in range(first - 1, plan.shards, step)]
+    return _convert(_Job(dataset, plan, out), refs, part, workers, progress)
+
+
+def _convert(job: _Job, refs: Sequence[Any], part: tuple[int, int], workers: int,
+             progress: Callable[[int, int, int, int], None] | None) -> ShardSet | None:  # fmt: skip
+    (first, step), plan, out = part, job.plan, job.out
+    starts = [(number, plan.start(number) - plan.first_sample) for number in plan.numbers[first - 1 :: step]]
+    chunks = [(number, refs[at : at + plan.samples_per_shard]) for number, at in starts]
     _sweep(out, chunks, alone=step == 1)
     _check_space(job, [ref for _, chunk in chunks for ref in chunk], [number for number, _ in chunks])
-    done, total = 0, sum(len(chunk) for _, chunk in chunks)
-    for samples in _run(job, chunks, workers):
-        done += samples
+    done, kept, written, total = 0, 0, 0, sum(len(chunk) for _, chunk in chunks)
+    for samples, size in _run(job, chunks, workers):
+        done, kept, written = done + samples, kept + (0 if size else samples), written + size
         if progress:
-            progress(done, total)
-    return ShardSet(out) if assemble(out, plan, dataset.classes) else None
+            progress(done, total, kept, written)
+    return ShardSet(out) if assemble(out, plan, job.dataset.classes) else None
 
 
 def _complete(job: _Job, refs: Sequence[Any]) -> ShardSet:
@@ -79,7 +96,7 @@ def _complete(job: _Job, refs: Sequence[Any]) -> ShardSet:
         difference = "its first frame differs"
     if difference:
         raise DataError(f"{job.out} holds another shard set: {difference}",
-                        remedy="choose another folder, or delete this one")  # fmt: skip
+                        remedy="add new frames with --append, choose another folder, or delete this one")  # fmt: skip
     return shards
 
 
@@ -119,11 +136,9 @@ class _Job:
         """The frame as it is stored."""
         return changed(self.dataset.load(ref), self.plan.reencode, self.plan.resize)
 
-    def shard(self, number: int, refs: Sequence[Any]) -> int:
-        """Shard ``number``, kept if it is whole, written if not. Returns its samples."""
-        if not self._kept(number, refs):
-            self._write(number, refs)
-        return len(refs)
+    def shard(self, number: int, refs: Sequence[Any]) -> tuple[int, int]:
+        """Shard ``number``, kept if it is whole, written if not. Returns its samples, and the bytes written."""
+        return len(refs), 0 if self._kept(number, refs) else self._write(number, refs)
 
     def _kept(self, number: int, refs: Sequence[Any]) -> bool:
         """False where the shard is missing, damaged, or its first or last frame is by now another in the dataset."""
@@ -136,7 +151,7 @@ class _Job:
         except (Damage, FileNotFoundError, DataError):
             return False
 
-    def _write(self, number: int, refs: Sequence[Any]) -> None:
+    def _write(self, number: int, refs: Sequence[Any]) -> int:
         path, rows, builder = self.out / shard_name(number), [], TableBuilder()
         rows_file(self.out, number).unlink(missing_ok=True)  # from here on the shard is not whole
         tar_path = path.with_suffix(".tar")
@@ -152,8 +167,9 @@ class _Job:
         table = builder.table(size).to_bytes()
         publish(aside, tar_path)
         write_atomically(path.with_suffix(".idx"), table)
-        index = table_of(rows, path.name, number * self.plan.samples_per_shard)
+        index = table_of(rows, path.name, self.plan.start(number))
         write_rows(self.out, number, ShardRows(index, size, int.from_bytes(table[-8:], "little"), sizes_of(rows)))
+        return size
 
 
 def _append(tar: int, offset: int, frame: Frame, builder: TableBuilder) -> int:
@@ -184,8 +200,8 @@ def _write_all(file: int, pieces: Sequence[bytes]) -> int:
     return total
 
 
-def _run(job: _Job, chunks: Sequence[Chunk], workers: int) -> Iterator[int]:
-    """The samples of each shard as the shards become whole."""
+def _run(job: _Job, chunks: Sequence[Chunk], workers: int) -> Iterator[tuple[int, int]]:
+    """The samples of each shard, and the bytes written for it, as the shards become whole."""
     workers = min(workers, len(chunks))
     if workers < 2:
         yield from (job.shard(number, refs) for number, refs in chunks)
@@ -225,6 +241,6 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _shard(number: int, refs: Sequence[Any]) -> int:
+def _shard(number: int, refs: Sequence[Any]) -> tuple[int, int]:
     assert _job is not None
     return _job.shard(number, refs)
