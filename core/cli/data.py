@@ -11,11 +11,14 @@ import typer
 
 from ..errors import DataError, UserError
 from .curate import curate
+from .exchange import export, import_
 
 app = typer.Typer(help="Shard sets: make, check and look at them.", no_args_is_help=True)
 
 
 app.command("curate")(curate)
+app.command("export")(export)
+app.command("import")(import_)
 
 
 @app.callback()
