@@ -234,8 +234,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=960)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round of 320 samples: whether all runs, not how fast")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
+    if wanted.quick:
+        wanted.samples, wanted.rounds = 320, 1
     folder = wanted.build.resolve()
     if wanted.one:
         print(json.dumps(run_one(wanted.one, folder, wanted.workers[0], wanted.samples)), flush=True)
