@@ -202,8 +202,7 @@ def test_a_forgotten_stream_ends_its_threads(shards):
     next(batches)
     threads = list(stream._pipeline._threads)
     del stream, batches
-    gc.collect()
-    assert until(lambda: not any(thread.is_alive() for thread in threads))
+    assert until(lambda: gc.collect() >= 0 and not any(thread.is_alive() for thread in threads)), "once their queue is empty"
 
 
 # ---------------------------------------------------------------- a consumer that keeps what it is lent

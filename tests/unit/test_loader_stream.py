@@ -1,6 +1,8 @@
 """Streams: the same batches whatever the threads and ranks, damage replaced and told, evaluation exactly once."""
 
+import errno
 import json
+import os
 import sys
 import threading
 import time
@@ -12,7 +14,6 @@ import pytest
 import torch
 
 from drivetrain import IGNORE, Boxes, ClassInfo, DataError, RecipeError, Transform
-from drivetrain.plugins.loaders.webdataset import reader
 from drivetrain.plugins.loaders.webdataset.shards import Table
 
 sys.path.append(str(Path(__file__).parent))
@@ -301,14 +302,20 @@ def test_nothing_but_damage_is_an_error_and_no_hang(tmp_path):
 
 
 def test_an_io_failure_is_retried_then_raised(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "_WAITS", (0.05, 0.2))
     convert(Toy(8), tmp_path / "set")
     tar = tmp_path / "set/shard-000001.tar"
     tar.rename(tmp_path / "away")
     with pytest.raises(OSError, match="shard-000001"):
         first(training(spec(tmp_path / "set")), 10)
-    timer = threading.Timer(0.1, lambda: (tmp_path / "away").rename(tar))
-    timer.start()
+    (tmp_path / "away").rename(tar)
+    pread, failures = os.pread, iter([OSError(errno.EIO, "Input/output error")] * 3)
+
+    def failing(*args):
+        if error := next(failures, None):
+            raise error
+        return pread(*args)
+
+    monkeypatch.setattr(os, "pread", failing)
     stream = training(spec(tmp_path / "set"))
     assert len(first(stream, 10)) == 10 and stream.counters()["replaced"] == 0
 

@@ -162,17 +162,6 @@ class Roots:
             time.sleep(pause * random.uniform(0.5, 1.0))  # jitter: clients that failed together do not return together
             pause = min(2 * pause, _BACKOFF_S[1])
 
-    def _straight(self, name: str, read: Read, check: Check) -> bytes | None:
-        """A good answer of one local root, which needs no hedge; None leaves it to the asking of all roots."""
-        [root, *others] = self.roots
-        if others or root.store.remote or name in root.absent:
-            return None
-        try:
-            data = root.timed(read)
-        except (NotThere, Refused, OSError):
-            return None
-        return data if check(data) else None
-
     def _candidates(self, name: str) -> list[Root]:
         """By hash, those put aside last."""
         now, there = time.monotonic(), [root for root in self.roots if name not in root.absent]
