@@ -87,6 +87,7 @@ class Training:
         self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
         self._read: list[str] = []
         self._waited = 0.0
+        self._counted: dict[str, float] = {}
         self._logged, self._since = self.step, time.monotonic()
         self._tracker_ids: dict[str, str] = dict(resume.state.get("trackers", {})) if resume else {}
         comm.together(lambda: self._open_data(resume))
@@ -200,13 +201,18 @@ class Training:
             "losses": [float(v) for v in result.losses],
             "parts": {name: [float(v) for v in values] for name, values in result.parts.items()},
             "samples": [hashlib.blake2b(keys.encode(), digest_size=8).hexdigest() for keys in self._read],
-            "waited": self._waited,
-        }
+            "waited": self._waited, "loading": self._loading(), "replaced": self._counted.get("replaced", 0),
+        }  # fmt: skip
         ranks = self.comm.gather(said)
         elapsed, self._waited, self._since = time.monotonic() - self._since, 0.0, time.monotonic()
         if ranks is not None:
             self._record(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, step - self._logged, result)})
         self._logged = step
+
+    def _loading(self) -> dict[str, float]:
+        """What reading has cost this rank since the last record: the stream's counters."""
+        before, self._counted = self._counted, dict(self.stream.counters())
+        return {name: value - before.get(name, 0) for name, value in self._counted.items()}
 
     def evaluate(self, step: int) -> None:
         """Metrics, predictions and pictures of the validation split."""
@@ -357,12 +363,16 @@ def _mean_over_slots(ranks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _rates(run: Training, ranks: list[dict[str, Any]], elapsed: float, steps: int, result: StepResult) -> dict[str, Any]:
-    """``waiting`` is the share of time that the slowest rank waited for data, since that is what a step waits for."""
-    counters = run.stream.counters()
+    """``waiting`` is the share of time that the slowest rank waited for data, since that is what a step waits for;
+    ``loading`` the streams' counters since the last record, all ranks together."""
+    names = dict.fromkeys(name for rank in ranks for name in rank["loading"])
+    loading = {name: math.fsum(rank["loading"].get(name, 0) for rank in ranks) for name in names}
     return {
         "lr": result.lr, "grad_norm": result.grad_norm, "skipped": result.skipped,
         "seconds": elapsed / steps, "samples_per_second": run.recipe.batch.global_ * steps / max(elapsed, 1e-9),
-        "waiting": max(rank["waited"] for rank in ranks) / max(elapsed, 1e-9), "replaced": counters.get("replaced", 0),
+        "waiting": max(rank["waited"] for rank in ranks) / max(elapsed, 1e-9),
+        "replaced": sum(rank["replaced"] for rank in ranks),
+        "read_mb_per_second": loading.get("bytes", 0) / 1e6 / max(elapsed, 1e-9), "loading": loading,
     }  # fmt: skip
 
 

@@ -43,6 +43,9 @@ def test_the_first_losses_agree_at_every_stage_and_number_of_ranks(reference, tm
     assert list(found) == list(range(1, 11))
     assert {step: found[step] for step in expected} == pytest.approx(expected, abs=1e-4)
     assert expected[10] < expected[1]
+    [loading] = [r["loading"] for r in run.records() if r["kind"] == "training" and r["step"] == 10]
+    assert loading["samples"] == run.resolved_recipe()["batch"]["global"], "of all ranks, since the last record"
+    assert sum(value for name, value in loading.items() if name.startswith("root/") and name.endswith("/bytes")) > 0
 
 
 def test_the_first_losses_agree_in_bf16(reference, shards, tmp_path):

@@ -87,9 +87,13 @@ class Sources:
         return ", ".join(source.shards.path for source in self.sources)
 
     def counters(self) -> dict[str, float]:
-        """What each root of all sources, counted through, has cost: ``root/0/bytes``..."""
-        roots = [root for source in self.sources for root in source.shards.roots.roots]
-        return {f"root/{i}/{name}": value for i, root in enumerate(roots) for name, value in root.counters.items()}
+        """What each root has cost, by its address: ``root/ADDRESS/bytes``..."""
+        found: dict[str, float] = {}
+        for root in (root for source in self.sources for root in source.shards.roots.roots):
+            for name, value in root.counters.items():
+                key = f"root/{root.address}/{name}"
+                found[key] = found.get(key, 0) + value
+        return found
 
     def close(self) -> None:
         for source in self.sources:
