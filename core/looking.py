@@ -56,14 +56,17 @@ def _numbers_of(keys: Sequence[str], shards: ShardSet) -> np.ndarray:
     return numbers.to_numpy(zero_copy_only=False)
 
 
-def sheet_of_step(recipe: Recipe, step: int, out: Path) -> list[str]:
-    """Inputs and targets of all slots of a step (counted from 1) as the model gets them; returns the keys."""
+def sheet_of_step(recipe: Recipe, step: int, out: Path, saved: Mapping[str, Any] | None = None) -> list[str]:
+    """Inputs and targets of all slots of a step (counted from 1) as the model gets them; returns the keys. ``saved``: the
+    loader's state in a run's checkpoint, which knows which weights and shards held when."""
     loader = build_loader(recipe)
     classes = drawn_classes(recipe, loader)
     stream = loader.training(
         data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
         rank=0, world=1, threads=1, pin=False,
     )  # fmt: skip
+    if saved is not None:
+        stream.resume(saved, replay=True)
     tiles, captions = [], []
     try:
         for batch in islice(stream.batches(step - 1), recipe.batch.slots):

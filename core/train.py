@@ -91,6 +91,8 @@ class Training:
         self._logged, self._since = self.step, time.monotonic()
         self._tracker_ids: dict[str, str] = dict(resume.state.get("trackers", {})) if resume else {}
         comm.together(lambda: self._open_data(resume))
+        states = comm.all_gather(self.stream.state(self.step))
+        comm.together(lambda: _check_agreement(states))
         self.engine = self._build_engine(resume)
         self.trackers: dict[str, Tracker] = {}
 
@@ -336,6 +338,15 @@ def last_evaluation(folder: RunFolder) -> dict[str, Any]:
     """The newest evaluation on record, empty if there is none."""
     found = [record for record in folder.records() if record["kind"] == "evaluation"]
     return found[-1] if found else {}
+
+
+def _check_agreement(states: list[dict[str, Any]]) -> None:
+    """Raises DataError where ranks opened different data, such as a set that is just being added to."""
+    others = [rank for rank, state in enumerate(states) if state != states[0]]
+    if others:
+        raise DataError(f"ranks {', '.join(map(str, others))} have opened other shards than rank 0",
+                        remedy="start again once nothing is written to the shard sets any more, "
+                        "and see that all hosts read the same ones")  # fmt: skip
 
 
 def check_slots(recipe: Recipe, world: int) -> None:

@@ -191,7 +191,7 @@ def batch(
     """Draw the inputs and targets of a step after all transforms, as the model gets them; no training state is needed."""
     from ..looking import sheet_of_step
 
-    keys = sheet_of_step(_recipe_of(what, overrides or []), step, out)
+    keys = sheet_of_step(_recipe_of(what, overrides or []), step, out, _order_of(what))
     print("\n".join([*keys, str(out)]))
 
 
@@ -209,9 +209,22 @@ def samples(
         data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
         rank=0, world=1, threads=0, pin=False,
     )  # fmt: skip
+    if (saved := _order_of(what)) is not None:
+        stream.resume(saved, replay=True)
     for slot, keys in enumerate(stream.keys(step - 1)):
         print(f"{slot}: {' '.join(keys)}")
     stream.close()
+
+
+def _order_of(what: str) -> dict[str, Any] | None:
+    """The loader's state in a run's newest checkpoint: it knows which weights and shards held when. None without one."""
+    from ..checkpoint import newest_checkpoint
+    from ..run import RunFolder
+
+    if not Path(what).is_dir():
+        return None
+    found = newest_checkpoint(RunFolder(Path(what)).checkpoints, lambda _: None)
+    return found.state["loader"] if found else None
 
 
 def _recipe_of(what: str, overrides: list[str]) -> Any:

@@ -21,6 +21,7 @@ from drivetrain.plugins.loaders.webdataset.lines import Line
 from drivetrain.plugins.loaders.webdataset.order import Order
 from drivetrain.plugins.loaders.webdataset.shards import order_id
 from drivetrain.plugins.loaders.webdataset.sources import Picked
+from drivetrain.train import _check_agreement
 
 sys.path.append(str(Path(__file__).parent))
 from loader_toy import Toy, convert, loader, spec
@@ -255,3 +256,10 @@ def test_a_withdrawn_sample_is_never_read(sets, tmp_path):
     assert stream.counters()["withdrawn"] >= 2 and stream.counters()["replaced"] == 0 and not stream.quarantine.records
     seen = loader().evaluation(spec(tmp_path / "set"), batch_micro=4, rank=0, world=1, threads=0, pin=False)
     assert len([key for batch in seen for key in batch.keys]) == 36 and seen.missing == ["frame/00011"]
+
+
+def test_ranks_that_opened_other_shards_are_named():
+    states = [{"order_id": "a"}, {"order_id": "b"}, {"order_id": "a"}]
+    with pytest.raises(DataError, match="ranks 1 have opened other shards"):
+        _check_agreement(states)
+    _check_agreement(states[::2])
