@@ -165,8 +165,8 @@ def test_a_flipped_byte_anywhere_in_a_sample_is_caught(tmp_path):
     shards = convert(Toy(3), tmp_path / "set")
     tar = tmp_path / "set/shard-000000.tar"
     assert shards.verify(full=True) == []
-    offset, length, _ = Table.read(tmp_path / "set/shard-000000.idx").range(1)
-    for at in (offset, offset + 600, offset + length - 1):
+    [sample] = Table.read(tmp_path / "set/shard-000000.idx").pieces(1)
+    for at in (sample.offset, sample.offset + 600, sample.offset + sample.length - 1):
         flip_byte(tar, at)
         assert len(shards.verify(full=True)) == 1 and shards.verify(full=False) == []
         with pytest.raises(DataError, match=r"frame/00001.*damaged"):

@@ -97,12 +97,12 @@ def test_shards_placed_over_folders_read_as_one_set(made, tmp_path):
 def test_a_bad_copy_is_read_elsewhere_and_bad_everywhere_is_damage(made, tmp_path):
     folder, whole = made
     roots = [tmp_path / "a", tmp_path / "b"]
-    offset, _, _ = Table.read(folder / "shard-000000.idx").range(0)
+    [sample] = Table.read(folder / "shard-000000.idx").pieces(0)
     for root in roots:
         shutil.copytree(folder, root)
     for i, root in enumerate(roots):
         data = bytearray((root / "shard-000000.tar").read_bytes())
-        data[offset + 600] ^= 1
+        data[sample.offset + 600] ^= 1
         (root / "shard-000000.tar").write_bytes(data)
         (root / f"shard-00000{1 + i}.idx").write_bytes(b"nonsense")
         shards = ShardSet([str(root) for root in roots])

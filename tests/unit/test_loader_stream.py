@@ -63,9 +63,9 @@ def assert_equal(a, b):
 def damage(shards: Path, number: int, per_shard: int = 4) -> None:
     """Spoil one byte of sample ``number``."""
     name = f"shard-{number // per_shard:06d}"
-    offset, length, _ = Table.read(shards / f"{name}.idx").range(number % per_shard)
+    [sample] = Table.read(shards / f"{name}.idx").pieces(number % per_shard)
     data = bytearray((shards / f"{name}.tar").read_bytes())
-    data[offset + length // 2] ^= 0xFF
+    data[sample.offset + sample.length // 2] ^= 0xFF
     (shards / f"{name}.tar").write_bytes(data)
 
 

@@ -114,11 +114,6 @@ class Table:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def range(self, place: int) -> tuple[int, int, int]:
-        """Offset, length and checksum of a sample's byte range."""
-        offset, length, checksum, _, _ = self.samples[place].item()
-        return offset, length, checksum
-
     def pieces(self, place: int, wanted: Wanted | None = None) -> list[Piece]:
         """What to read of a sample for the files that are ``wanted``, None for all. Wanted files that lie near each other
         come in one piece, since a second request costs more than the bytes between them."""
