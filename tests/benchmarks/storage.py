@@ -60,6 +60,7 @@ def host(number: int, folder: Path):
             server.kill()
             server.wait()
     finally:
+        subprocess.run(["ip", "link", "del", f"dtb{number}"])  # at once: a namespace takes its time
         ip("netns", "del", name)
 
 

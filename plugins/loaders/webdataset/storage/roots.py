@@ -1,6 +1,7 @@
 """Several roots that hold one shard set, each shard on one of them or on several, read as if they were one.
 
-A file's roots are asked in the order of hash(file, root), so that replicas share the load. A slow request is hedged: the
+Of a file's roots the one is asked that should answer first, by its requests in flight and how long they took of late; of equal
+ones by hash(file, root), so that replicas share the load. A slow request is hedged: the
 next root (or the same one where there is no other) is asked too, and the first good answer wins. What can be retried is,
 with exponential backoff and jitter, until ``retry_s`` is over. Bytes that fail their check are proven bad only once every
 root has given bad ones, twice.
@@ -46,19 +47,29 @@ class Root:
         self.aside_until = 0.0
         self._pool = ThreadPoolExecutor(config.in_flight, "drivetrain-root") if self.store.remote else None
         self._seconds: deque[float] = deque(maxlen=200)
+        self._typical, self._in_flight = 0.0, 0
         self._failures, self._lock = 0, Lock()
         self.counters = dict.fromkeys(("seconds", "requests", "bytes", "failures", "hedges", "hedges_won", "bad_reads"), 0.0)
 
     def start(self, read: Read) -> Future[bytes]:
         """A remote root is read in its own threads, a local one in the caller's."""
         if self._pool:
-            return self._pool.submit(self.timed, read)
+            with self._lock:
+                self._in_flight += 1
+            future = self._pool.submit(self.timed, read)
+            future.add_done_callback(self._landed)
+            return future
         future = Future[bytes]()
         try:
             future.set_result(self.timed(read))
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def expected(self) -> float:
+        """Seconds until a request that is sent now should be answered; 0 before the first answer."""
+        with self._lock:
+            return self._typical * (self._in_flight + 1)
 
     def patience(self) -> float:
         """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200."""
@@ -73,6 +84,10 @@ class Root:
     def close(self) -> None:
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _landed(self, _: Future[bytes]) -> None:
+        with self._lock:
+            self._in_flight -= 1
 
     def timed(self, read: Read) -> bytes:
         began = time.monotonic()
@@ -94,6 +109,7 @@ class Root:
             self.aside_until = now + min(_ASIDE_S[1], _ASIDE_S[0] * 2 ** min(self._failures, 8)) if failed else 0.0
             if not failed:
                 self._seconds.append(now - began)
+                self._typical = now - began if not self._typical else 0.8 * self._typical + 0.2 * (now - began)
             self.counters["seconds"] += now - began
             self.counters["requests"] += 1
             self.counters["bytes"] += size
@@ -163,11 +179,11 @@ class Roots:
             pause = min(2 * pause, _BACKOFF_S[1])
 
     def _candidates(self, name: str) -> list[Root]:
-        """By hash, those put aside last."""
+        """By when they should answer, and by hash; those put aside last."""
         now, there = time.monotonic(), [root for root in self.roots if name not in root.absent]
         if not there:
             raise NotThere(f"{name} is on no root: {self._where(self.roots)}")
-        return sorted(there, key=lambda root: (root.aside_until > now, hash_key(name, root.address)))
+        return sorted(there, key=lambda root: (root.aside_until > now, root.expected(), hash_key(name, root.address)))
 
     def _judge(self, name: str, result: _Round, rounds_of_bad: int) -> None:
         """Nothing is left that another try without failures could bring, except a second look at bad bytes."""
