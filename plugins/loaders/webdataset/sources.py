@@ -88,9 +88,13 @@ class Sources:
         return ", ".join(source.shards.path for source in self.sources)
 
     def counters(self) -> dict[str, float]:
-        """What each root of all sources, counted through, has cost: ``root/0/bytes``..."""
+        """What each root of all sources, counted through, has cost: ``root/0/bytes``...; ``cache/hits``... of the cache."""
         roots = [root for source in self.sources for root in source.shards.roots.roots]
-        return {f"root/{i}/{name}": value for i, root in enumerate(roots) for name, value in root.counters.items()}
+        counters = {f"root/{i}/{name}": value for i, root in enumerate(roots) for name, value in root.counters.items()}
+        for cache in (source.shards.cache for source in self.sources):
+            for name, value in cache.counters.items() if cache else ():
+                counters[f"cache/{name}"] = counters.get(f"cache/{name}", 0) + value
+        return counters
 
     def close(self) -> None:
         for source in self.sources:
