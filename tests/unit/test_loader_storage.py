@@ -30,6 +30,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
+        server.asked.append((self.path, self.headers.get("Range")))
         if self.path.endswith(".tar") and server.times > 0:
             server.times -= 1
             if server.mode == "stall":
@@ -58,7 +59,7 @@ class Handler(SimpleHTTPRequestHandler):
 def serving(folder: Path, mode: str = "well", times: int = 10**9):
     server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(folder)))
     server.daemon_threads, server.mode, server.times = True, mode, times
-    server.released = threading.Event()
+    server.released, server.asked = threading.Event(), []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from .reader import parse
 from .samples import OpenSource, Outputs, SampleMaker, cameras_of
 from .shards import Damage
 from .sources import Sources
+from .storage.ahead import Chunk
 from .storage.config import StorageConfig
 
 if TYPE_CHECKING:
@@ -58,8 +60,7 @@ class Samples:
     def make(self, request: Request, outputs: Outputs, outcome: Outcome) -> None:
         """Sets ``outcome.sample``. Raises Damage for bad bytes, Withdrawn before it reads one that is, OSError where reading
         fails, DataError for wrong labels."""
-        source, shard = self.sources.find(request.shard)
-        clip = source.shards.clip(shard, request.place, self._spec.clip_frames, self._spec.clip_stride)
+        source, shard, clip = self._locate(request)
         if any(self.sources.is_withdrawn(request.shard - shard + number, place) for number, place in clip):
             raise Withdrawn("it was withdrawn")
         *history, frame = [self._frame(source, *at, outcome) for at in clip]
@@ -69,6 +70,18 @@ class Samples:
             outcome.sample = self._maker.make(frame, source, request.position, outputs, where, history)
         finally:
             outcome.seconds_decoding += time.perf_counter() - began
+
+    def chunks(self, requests: Iterable[Request]) -> Iterator[Chunk]:
+        """The chunks of the node's cache that these will be read from."""
+        for request in requests:
+            source, _, clip = self._locate(request)
+            for shard, place in clip:
+                yield from source.shards.chunks(shard, place)
+
+    def _locate(self, request: Request) -> tuple[OpenSource, int, list[tuple[int, int]]]:
+        """The source, the shard's number there, and where the frames of the clip lie, the oldest first."""
+        source, shard = self.sources.find(request.shard)
+        return source, shard, source.shards.clip(shard, request.place, self._spec.clip_frames, self._spec.clip_stride)
 
     def _frame(self, source: OpenSource, shard: int, place: int, outcome: Outcome) -> Frame:
         began = time.perf_counter()

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -28,10 +28,13 @@ from .shards import (
     SHARDS_FILE,
     WITHDRAWN_FILE,
     Damage,
+    Piece,
     Table,
     Wanted,
     strange_names,
 )
+from .storage.ahead import Chunk
+from .storage.cache import open_cache
 from .storage.config import StorageConfig
 from .storage.roots import Roots, StorageError
 from .storage.stores import NotThere
@@ -103,6 +106,7 @@ class ShardSet:
         addresses = [str(path)] if isinstance(path, (str, Path)) else list(path)
         self.path, self.folder = ", ".join(addresses), Path(addresses[0])
         self.roots = Roots(addresses, storage)
+        self.cache = open_cache(storage.cache if storage else None, bool(self.roots.remote))
         self.info: Mapping[str, Any] = _read_info(self.roots, self.folder, self.path)
         self.classes = _classes(self.info, self.path)
         listed = self._parquet(SHARDS_FILE, ["name", "samples"])
@@ -167,6 +171,11 @@ class ShardSet:
         """One row a shard: name, samples, bytes, checksum of its table."""
         return self._parquet(SHARDS_FILE)
 
+    @cached_property
+    def tar_bytes(self) -> int:
+        """Of all shards."""
+        return int(self._parquet(SHARDS_FILE, ["bytes"]).column("bytes").to_numpy().sum())
+
     def key(self, shard: int, place: int) -> str:
         with self._lock:
             return self._keys[int(self._starts[shard]) + place]
@@ -221,13 +230,49 @@ class ShardSet:
         where no root serves it."""
         name, parts = f"{self.name(shard)}.tar", dict[str, memoryview]()
         try:
-            for piece in self._table(shard).pieces(place, wanted):
-                parts |= piece.parts(self.roots.read(name, piece.offset, piece.length, piece.matches))
+            table = self._table(shard)
+            for piece in table.pieces(place, wanted):
+                data = self._cached(table, piece)
+                if data is None:
+                    data = self.roots.read(name, piece.offset, piece.length, piece.matches)
+                parts |= piece.parts(data)
         except Damage as damage:
             raise Damage(f"sample {place} of {damage}") from damage
         except NotThere as error:
             raise StorageError(str(error), remedy="restore the shard from a copy, or name its root too") from error
         return parts
+
+    def chunks(self, shard: int, place: int) -> list[Chunk]:
+        """The chunks of the cache, if there is one, that a sample lies in. Raises as `read` does."""
+        if self.cache is None:
+            return []
+        table = self._table(shard)
+        [sample] = table.pieces(place)
+
+        def chunk(number: int) -> Chunk:
+            return Chunk((table.checksum, number), lambda stop: self._bring(shard, table, number, stop))
+
+        return [chunk(number) for number in self.cache.chunks(sample.offset, sample.length)]
+
+    def _bring(self, shard: int, table: Table, number: int, stop: Event) -> BinaryIO | None:
+        assert self.cache is not None
+        name = f"{self.name(shard)}.tar"
+
+        def fetch(offset: int, length: int) -> bytes:
+            return self.roots.read(name, offset, length, lambda data: len(data) == length)
+
+        length = min(self.cache.chunk, table.tar_bytes - number * self.cache.chunk)
+        return self.cache.bring(table.checksum, number, length, fetch, stop)
+
+    def _cached(self, table: Table, piece: Piece) -> bytes | None:
+        """From the cache, None where it has not got it; a chunk with wrong bytes is dropped."""
+        if self.cache is None:
+            return None
+        data = self.cache.read(table.checksum, piece.offset, piece.length)
+        if data is None or piece.matches(data):
+            return data
+        self.cache.drop(table.checksum, piece.offset, piece.length)
+        return None
 
     def frame(self, number: int) -> Frame:
         """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged."""

@@ -87,12 +87,15 @@ class Sources:
         return ", ".join(source.shards.path for source in self.sources)
 
     def counters(self) -> dict[str, float]:
-        """What each root has cost, by its address: ``root/ADDRESS/bytes``..."""
+        """What each root has cost, by its address: ``root/ADDRESS/bytes``...; ``cache/hits``... of the cache."""
         found: dict[str, float] = {}
         for root in (root for source in self.sources for root in source.shards.roots.roots):
             for name, value in root.counters.items():
                 key = f"root/{root.address}/{name}"
                 found[key] = found.get(key, 0) + value
+        for cache in (source.shards.cache for source in self.sources):
+            for name, value in cache.counters.items() if cache else ():
+                found[f"cache/{name}"] = found.get(f"cache/{name}", 0) + value
         return found
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -17,12 +18,15 @@ from .making import Outcome, Request, Samples, Withdrawn
 from .order import evaluation_share
 from .pipeline import Made, Pipeline, Plan
 from .quarantine import VERIFY, Quarantine
+from .reader import ShardSet
 from .samples import Outputs
 from .shards import Damage
+from .storage.ahead import ReadAhead
 from .storage.config import StorageConfig
 from .workers import Workers
 
 _ATTEMPTS = 32  # replacements that are tried for one damaged sample
+_AHEAD_A_ROOT, _AHEAD_THREADS = 4, 32  # chunks that are fetched at once
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class TrainingStream:
         self._sources = self._samples.sources
         if not any(len(source.shards) for source in self._sources.sources):
             raise DataError("there is nothing to train on: the split is empty", where=self._sources.where)
-        self._draws = Draws(self._sources, spec, cut.slots, cut.micro, window, len(cut.own))
+        ahead = any(source.shards.cache for source in self._sources.sources)  # it may be in the next pool already
+        self._draws = Draws(self._sources, spec, cut.slots, cut.micro, window, len(cut.own) * (1 + ahead))
+        self._window, self._aheads = window, set[ReadAhead]()
         self.quarantine = Quarantine(max_damaged_share, len(self._draws))
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
         self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
@@ -69,11 +75,18 @@ class TrainingStream:
         self.quarantine.path = path
 
     def batches(self, step: int) -> Iterator[Batch]:
-        plans = (self._plan(s, slot) for s in count(step) for slot in self._cut.own)
-        for made in self._pipeline.run(plans):
-            self._note_damage(made)
-            assert made.batch is not None, "damaged samples are replaced"
-            yield made.batch
+        ahead = self._ahead(step)
+        try:
+            for number, made in enumerate(self._pipeline.run(self._plans(step))):
+                if ahead:
+                    ahead.used(number)
+                self._note_damage(made)
+                assert made.batch is not None, "damaged samples are replaced"
+                yield made.batch
+        finally:
+            if ahead:
+                ahead.close()
+                self._aheads.discard(ahead)
 
     def keys(self, step: int) -> list[list[str]]:
         plans = (self._plan(step, slot) for slot in range(self._cut.slots))
@@ -89,9 +102,33 @@ class TrainingStream:
         return {**self._pipeline.counters, **self._sources.counters()}
 
     def close(self) -> None:
+        for ahead in list(self._aheads):
+            ahead.close()
         self._maker.close()
         self._pipeline.close()
         self._sources.close()
+
+    def _plans(self, step: int) -> Iterator[Plan]:
+        return (self._plan(s, slot) for s in count(step) for slot in self._cut.own)
+
+    def _ahead(self, step: int) -> ReadAhead | None:
+        """Fetches whole chunks, where the cache has room for all that is shuffled over at once: with less, a chunk would be
+        gone before the next sample of it is drawn."""
+        sets = [source.shards for source in self._sources.sources if source.shards.cache]
+        room = min((shards.cache.limit for shards in sets if shards.cache), default=0)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share the cache
+        if not sets or here * sum(self._open_bytes(shards) for shards in sets) > room:
+            return None
+        chunk = max(shards.cache.chunk for shards in sets if shards.cache)
+        threads = min(_AHEAD_THREADS, sum(max(1, shards.roots.remote) for shards in sets) * _AHEAD_A_ROOT)
+        ahead = ReadAhead(self._plans(step), lambda plan: self._samples.chunks(plan.requests),
+                          limit=room // (2 * here * chunk), threads=threads)  # fmt: skip
+        self._aheads.add(ahead)
+        return ahead
+
+    def _open_bytes(self, shards: ShardSet) -> int:
+        """Of the shards that this rank shuffles over at once."""
+        return shards.tar_bytes * min(shards.shards, len(self._cut.own) * self._window) // max(1, shards.shards)
 
     def _plan(self, step: int, slot: int) -> Plan:
         first, cut = step * self._cut.micro, self._cut

@@ -144,6 +144,11 @@ class Roots:
         one refuses it or none answers in time."""
         return self._fetch(name, lambda store: store.read(name, offset, length), check)
 
+    @property
+    def remote(self) -> int:
+        """How many of the roots are remote."""
+        return sum(root.store.remote for root in self.roots)
+
     def close(self) -> None:
         for root in self.roots:
             root.close()
