@@ -1,13 +1,11 @@
 """Roots: placed and replicated shards, bad copies, stalls, errors, over real HTTP and S3 servers."""
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,57 +14,11 @@ from drivetrain import DataError
 from drivetrain.plugins.loaders.webdataset.reader import ShardSet
 from drivetrain.plugins.loaders.webdataset.shards import Damage, Table
 from drivetrain.plugins.loaders.webdataset.storage.config import StorageConfig
-from drivetrain.plugins.loaders.webdataset.storage.roots import StorageError
+from drivetrain.plugins.loaders.webdataset.storage.roots import Roots, StorageError, without_secrets
 
 sys.path.append(str(Path(__file__).parent))
+from loader_serving import serving
 from loader_toy import Toy, convert
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Serves byte ranges; misbehaves for tars as the server's ``mode`` says, ``times`` times."""
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        server = self.server
-        server.asked.append((self.path, self.headers.get("Range")))
-        if self.path.endswith(".tar") and server.times > 0:
-            server.times -= 1
-            if server.mode == "stall":
-                server.released.wait(20)
-                return
-            if server.mode == "error":
-                return self.send_error(500)
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            return self.send_error(404)
-        data, wanted = path.read_bytes(), self.headers.get("Range")
-        start, end = 0, len(data)
-        if wanted:
-            first, last = wanted.removeprefix("bytes=").split("-")
-            start, end = int(first), int(last) + 1
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(end - start))
-        self.send_header("Last-Modified", self.date_time_string(path.stat().st_mtime))
-        if wanted:
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
-        self.end_headers()
-        self.wfile.write(data[start:end])
-
-
-@contextlib.contextmanager
-def serving(folder: Path, mode: str = "well", times: int = 10**9):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(folder)))
-    server.daemon_threads, server.mode, server.times = True, mode, times
-    server.released, server.asked = threading.Event(), []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.released.set()
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +90,18 @@ def test_a_root_that_stalls_is_hedged_by_its_replica(made):
         assert time.monotonic() - began < 14, "nothing waited for a time-out"
 
 
+def test_a_slow_replica_is_asked_less(made):
+    folder, _ = made
+    with serving(folder, "slow") as slow, serving(folder) as fast, ThreadPoolExecutor(8) as pool:
+        roots, began = Roots([slow, fast], quick(hedge=False)), time.monotonic()
+        for _ in pool.map(lambda i: roots.get(f"shard-00000{i % 3}.tar"), range(300)):
+            pass
+        by_slow, by_fast = (root.counters["requests"] for root in roots.roots)
+        assert by_slow + by_fast >= 300 and 0 < by_slow < 60
+        assert time.monotonic() - began < 300 / 2 * 0.2 / 8, "sooner than at half of them from each"
+        roots.close()
+
+
 def test_a_root_that_stays_down_stops_the_run_in_time(made):
     folder, _ = made
     with serving(folder, "error") as address:
@@ -201,3 +165,8 @@ def test_http_through_nginx(made, tmp_path):
     finally:
         server.terminate()
         server.wait()
+
+
+def test_no_secret_of_an_address_is_shown():
+    assert without_secrets("https://me:pass@store.example/a?X-Signature=1") == "https://store.example/a"
+    assert without_secrets("s3://bucket/set") == "s3://bucket/set" and without_secrets("/lustre/a@b/set") == "/lustre/a@b/set"

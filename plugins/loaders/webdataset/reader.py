@@ -36,7 +36,7 @@ from .shards import (
 from .storage.ahead import Chunk
 from .storage.cache import open_cache
 from .storage.config import StorageConfig
-from .storage.roots import Roots, StorageError
+from .storage.roots import Roots, StorageError, without_secrets
 from .storage.stores import NotThere
 from .timeline import clip, previous
 
@@ -104,7 +104,7 @@ class ShardSet:
 
     def __init__(self, path: str | Path | Sequence[str], storage: StorageConfig | None = None, overlays: Sequence[str] = ()):
         addresses = [str(path)] if isinstance(path, (str, Path)) else list(path)
-        self.path, self.folder = ", ".join(addresses), Path(addresses[0])
+        self.path, self.folder = ", ".join(map(without_secrets, addresses)), Path(addresses[0])
         self.roots = Roots(addresses, storage)
         self.cache = open_cache(storage.cache if storage else None, bool(self.roots.remote))
         self.info: Mapping[str, Any] = _read_info(self.roots, self.folder, self.path)

@@ -10,6 +10,7 @@ root has given bad ones, twice.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -38,11 +39,17 @@ class StorageError(DataError, OSError):
     """No root answers, though the file may be there: the run stops, nothing is replaced."""
 
 
+def without_secrets(address: str) -> str:
+    """As it may be shown: no user, password or signed query."""
+    scheme, found, rest = address.partition("://")
+    return f"{scheme}://{re.sub(r'^[^/@]*@', '', rest).partition('?')[0]}" if found else address
+
+
 class Root:
     """One root: its store, its threads (as many as requests may be in flight), and what it has cost."""
 
     def __init__(self, address: str, config: StorageConfig):
-        self.address, self.store = address, open_store(address, config.timeout_s)
+        self.address, self.store = without_secrets(address), open_store(address, config.timeout_s)
         self.absent: set[str] = set()
         self.aside_until = 0.0
         self._pool = ThreadPoolExecutor(config.in_flight, "drivetrain-root") if self.store.remote else None
@@ -70,6 +77,11 @@ class Root:
         """Seconds until a request that is sent now should be answered; 0 before the first answer."""
         with self._lock:
             return self._typical * (self._in_flight + 1)
+
+    def waited(self, seconds: float) -> None:
+        """A request has taken so long and is not answered: what a root that stalls never tells of itself."""
+        with self._lock:
+            self._typical = max(self._typical, seconds)
 
     def patience(self) -> float:
         """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200."""
@@ -213,8 +225,11 @@ class Roots:
             if not running:
                 continue
             last = [root for root, _ in running.values()][-1]
-            done, _ = wait(running, last.patience() if self._config.hedge and left else None, FIRST_COMPLETED)
+            patience = last.patience() if self._config.hedge and left else None
+            done, _ = wait(running, patience, FIRST_COMPLETED)
             hedging = not done
+            if hedging and patience is not None:
+                last.waited(patience)
             for future in done:
                 root, hedged = running.pop(future)
                 answered.add(root)
