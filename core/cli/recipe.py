@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from ..config import PluginConfig
 from ..errors import UserError
 from ..manager import get_manager
 
@@ -57,6 +58,9 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
             for root in [source.shards] if isinstance(source.shards, str) else source.shards:
                 if "://" not in root and not Path(root).is_dir():
                     typer.echo(f"warning: {source.where}: no folder {root} here yet", err=True)
+    for section, chosen in loaded.plugins.items():
+        for key, why in (chosen.config.advice(loaded) if isinstance(chosen.config, PluginConfig) else {}).items():
+            typer.echo(f"warning: {loaded.where(f'{section}.{key}')}: {why}", err=True)
     tasks = " and ".join(f"{task} ({len(names)} classes)" for task, names in loaded.classes.items())
     batch = loaded.batch
     typer.echo(

@@ -64,6 +64,27 @@ def test_a_wrong_recipe_ends_with_2_and_no_traceback(tmp_path):
     assert done.stderr.startswith("error: a.yaml:2: train.step: no such key\n  did you mean 'steps'?\n")
 
 
+@pytest.mark.parametrize(
+    ("loader", "warning"),
+    [
+        ("{window: 63}", "a.yaml:3: loader.window: 63 shards mix a micro-batch of 8 poorly"),
+        ("{window: 64}", ""),
+        ("{}", ""),
+    ],
+)
+def test_a_window_that_mixes_poorly_is_warned_of(tmp_path, monkeypatch, loader, warning):
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text(f"extends: [demo]\nbatch: {{global: 16, micro: 8}}\nloader: {loader}\n")
+    checked = run("check", "a.yaml")
+    assert checked.exit_code == 0 and "a.yaml is right: " in checked.stdout
+    assert warning in checked.stderr and ("loader" in checked.stderr) == bool(warning)
+
+
+def test_the_default_window_is_warned_of_where_the_micro_batch_is_large(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "take at least 128, 8 x batch.micro" in run("check", "demo", "batch.global=16", "batch.micro=16").stderr
+
+
 def test_what_is_shown_is_the_resolved_recipe_with_its_origins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text("extends: [demo]\noptimizer: {plugin: sgd}\n")

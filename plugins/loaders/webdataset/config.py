@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from drivetrain import PluginConfig
 
 from .storage.config import StorageConfig
+
+if TYPE_CHECKING:
+    from drivetrain import Recipe
+
+MIXING = 8  # shards of a window for each sample of a micro-batch
 
 
 class WebDatasetConfig(PluginConfig):
@@ -21,3 +29,12 @@ class WebDatasetConfig(PluginConfig):
     )  # fmt: skip
     max_damaged_share: float = Field(0.01, ge=0, le=1, description="share of damaged samples above which training stops")
     storage: StorageConfig = Field(StorageConfig(), description="time-outs, retries and hedging of the roots")
+
+    def advice(self, recipe: Recipe) -> Mapping[str, str]:
+        """Where a shard is one drive, successive samples of a slot are alike by ``micro / (micro + window)``, and the
+        variance of a global batch is ``1 + micro / window`` of an independent draw's."""
+        micro = recipe.batch.micro
+        if self.window >= MIXING * micro:
+            return {}
+        return {"window": f"{self.window} shards mix a micro-batch of {micro} poorly where a shard is one drive; "
+                          f"take at least {MIXING * micro}, {MIXING} x batch.micro"}  # fmt: skip
