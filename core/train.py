@@ -344,7 +344,7 @@ def _check_agreement(states: list[dict[str, Any]]) -> None:
     """Raises DataError where ranks opened different data, such as a set that is just being added to."""
     others = [rank for rank, state in enumerate(states) if state != states[0]]
     if others:
-        raise DataError(f"ranks {', '.join(map(str, others))} have opened other shards than rank 0",
+        raise DataError(f"other shards than rank 0 were opened by: rank {', '.join(map(str, others))}",
                         remedy="start again once nothing is written to the shard sets any more, "
                         "and see that all hosts read the same ones")  # fmt: skip
 

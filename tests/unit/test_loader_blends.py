@@ -260,6 +260,6 @@ def test_a_withdrawn_sample_is_never_read(sets, tmp_path):
 
 def test_ranks_that_opened_other_shards_are_named():
     states = [{"order_id": "a"}, {"order_id": "b"}, {"order_id": "a"}]
-    with pytest.raises(DataError, match="ranks 1 have opened other shards"):
+    with pytest.raises(DataError, match="other shards than rank 0 were opened by: rank 1"):
         _check_agreement(states)
     _check_agreement(states[::2])
