@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from .notebook import open_recipe, open_run, open_shards
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
+    from .processes import process_pool
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
     from .seeding import Rng, hash_array, hash_key
@@ -99,6 +100,7 @@ _HOMES = {
     "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
+    "processes": "process_pool",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
     "seeding": "Rng hash_array hash_key",

@@ -108,7 +108,11 @@ class ShardSet(Protocol):
     def __len__(self) -> int: ...
 
     def frame(self, number: int) -> Frame:
-        """The Frame in place ``number``, checksum checked."""
+        """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged or was withdrawn."""
+        ...
+
+    def readable(self) -> np.ndarray:
+        """int64: the numbers of all frames but those that were withdrawn."""
         ...
 
     def verify(self, full: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> list[str]:

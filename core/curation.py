@@ -6,10 +6,9 @@ gathers it, in the order of the sets, in the process that called; `findings` say
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -23,6 +22,7 @@ from .errors import DataError
 from .evaluate import decode_mask
 from .frame import Camera, CameraLabels, ClassInfo, Encoded
 from .overlay import Overlay
+from .processes import process_pool
 
 SMALL = 256  # px, the longer side of the picture that the checks share
 _CHUNK = 16  # frames that a worker is given at a time
@@ -189,18 +189,14 @@ def _measured(job: Job, reader: _Reader, workers: int) -> Iterator[Measured]:
     if workers < 2 or len(chunks) < 2 * workers:  # a process takes a second to start
         yield from map(reader.measure, chunks)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(job,)) as pool:
+    with process_pool(workers, _start_worker, job) as pool:
         waiting = deque[Future[Measured]]()
-        try:
-            for chunk in chunks:
-                waiting.append(pool.submit(_work, chunk))
-                if len(waiting) >= _AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+        for chunk in chunks:
+            waiting.append(pool.submit(_work, chunk))
+            if len(waiting) >= _AHEAD * workers:
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
 
 
 _reader: _Reader | None = None

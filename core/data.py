@@ -22,19 +22,24 @@ def default_loader() -> Loader:
 
 def open_dataset(name: str, options: Mapping[str, Any]) -> tuple[Found, Dataset]:
     """A dataset plugin with its options. Raises RecipeError for an option that it does not have."""
+    found = get_manager().resolve("dataset", name)
+    return found, build_with(found, options)
+
+
+def build_with(found: Found, options: Mapping[str, Any]) -> Any:
+    """What a plugin's factory makes of ``options``. Raises RecipeError for one that it does not have."""
     from pydantic import ValidationError
 
-    found = get_manager().resolve("dataset", name)
-    config = found.load_config()
+    config, what = found.load_config(), f"{found.declaration.kind.replace('_', ' ')} {found.declaration.name!r}"
     if config is None and options:
-        raise RecipeError(f"dataset {name!r} has no options, got {', '.join(options)}")
+        raise RecipeError(f"{what} has no options, got {', '.join(options)}")
     try:
-        return found, found.load_factory()(config(**options) if config else None)
+        return found.load_factory()(config(**options) if config else None)
     except ValidationError as error:
         first = error.errors()[0]
         known = ", ".join(config.model_fields)
         place = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"dataset {name!r}: option {place}: {first['msg']}", remedy=f"options: {known}") from error
+        raise RecipeError(f"{what}: option {place}: {first['msg']}", remedy=f"options: {known}") from error
 
 
 def convert(name: str, dataset: Dataset, source: Path, out: Path, split: str, workers: int, samples_per_shard: int) -> ShardSet:

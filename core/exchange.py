@@ -22,6 +22,7 @@ from .overlay import LABELS, OverlayWriter, prepare_aside
 
 if TYPE_CHECKING:
     from .contracts import ShardSet
+    from .progress import Progress
 
 TASK = "object_detection"
 PICTURES = {"coco": "images", "kitti": "image_2"}
@@ -29,27 +30,33 @@ Labels = dict[tuple[str, str], Camera]
 """(key, camera) -> boxes and ignored regions; what nobody has looked at is not in it."""
 
 
-def export_frames(format: str, shards: ShardSet, out: Path, keys: Iterable[str] | None,
-                  advance: Callable[[int], None] = lambda count: None) -> int:  # fmt: skip
-    """Write pictures and boxes of ``keys``, all by default; how many pictures. Raises UserError where ``out`` is there,
-    DataError for keys not in the set."""
+def export_frames(format: str, shards: ShardSet, out: Path, keys: Iterable[str] | None, progress: Progress | None = None
+                  ) -> int:  # fmt: skip
+    """Write pictures and boxes of ``keys``, by default of all frames that were not withdrawn; how many pictures.
+
+    Raises UserError where ``out`` is there, DataError for keys that are not in the set or were withdrawn, and for boxes of
+    classes that the set does not declare."""
     if out.exists():
         raise UserError(f"{out} is there already", remedy="name another place, or move it away")
     places = _places(shards)
-    chosen = list(places) if keys is None else list(dict.fromkeys(keys))
+    named = list(places)
+    chosen = [named[number] for number in shards.readable()] if keys is None else list(dict.fromkeys(keys))
     for key in chosen:
         _check(key, places, "key", shards.path)
     aside = prepare_aside(out)
     (aside / PICTURES[format]).mkdir()
     cameras: dict[str, Camera] = {}
-    for key in chosen:
+    if progress:
+        progress.total = len(chosen)
+    for done, key in enumerate(chosen, 1):
         for name, camera in shards.frame(places[key]).cameras.items():
             if camera.image is not None:
                 file = f"{encode_key(key)}.{name}.{camera.image.format}"
                 (aside / PICTURES[format] / file).write_bytes(camera.image.data)
                 camera.image = camera.semantic = None
                 cameras[file] = camera
-        advance(1)
+        if progress:
+            progress.advance(done)
     _WRITE[format](aside, cameras, shards.classes.get(TASK, ()))
     aside.rename(out)
     return len(cameras)
@@ -116,6 +123,9 @@ def _split(file: str, where: Path) -> tuple[str, str]:
 
 def _write_coco(out: Path, cameras: Mapping[str, Camera], classes: Sequence[ClassInfo]) -> None:
     ids = {info.name: number for number, info in enumerate(classes, 1)}
+    for file, camera in cameras.items():
+        for name in camera.boxes.names if camera.boxes is not None else ():
+            _check(name, ids, f"class in {file}:", "the set's classes")
     images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, (file, camera) in enumerate(cameras.items(), 1):
         image = {"id": number, "file_name": file, "width": camera.width, "height": camera.height}

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+
 
 def write_json(path: Path, value: Any) -> None:
     """Atomically: written aside, synced, renamed."""
@@ -33,3 +35,11 @@ def write_aside(path: Path, write: Callable[[str], Any]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that hold something. Raises UserError where it cannot be read."""
+    try:
+        return [line for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import DataSpec, ShardSet, Source
+from .contracts import DataSpec, ShardSet, Source, TrainingStream
 from .data import default_loader
-from .errors import DataError, near_matches
+from .errors import DataError, UserError, near_matches
 from .evaluate import drawn_classes, panel_of
 from .frame import Boxes, Camera, CameraLabels, ClassInfo, Encoded, Frame
 from .pictures import contact_sheet, draw_labels, save_png
@@ -31,9 +31,11 @@ def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path, keys:
     if keys:
         numbers = _numbers_of(keys, shards)
     elif shuffle is not None:
-        numbers = np.argsort(hash_array(hash_key("view", shuffle), np.arange(len(shards))))[:count]
+        there = shards.readable()
+        numbers = there[np.argsort(hash_array(hash_key("view", shuffle), there))[:count]]
     else:
-        numbers = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round().astype(int))
+        there = shards.readable()
+        numbers = there[np.unique(np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int))]
     tiles, captions = [], []
     for number in numbers:
         frame = shards.frame(int(number))
@@ -56,17 +58,26 @@ def _numbers_of(keys: Sequence[str], shards: ShardSet) -> np.ndarray:
     return numbers.to_numpy(zero_copy_only=False)
 
 
+def whole_stream(recipe: Recipe, saved: Mapping[str, Any] | None, threads: int) -> TrainingStream:
+    """All slots of a recipe's steps, as one rank would read them; with ``saved``, a loader's state, as that run did.
+
+    Raises UserError where the data is not that run's any more."""
+    stream = build_loader(recipe).training(
+        data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
+        rank=0, world=1, threads=threads, pin=False,
+    )  # fmt: skip
+    if saved is not None and (differences := stream.resume(saved, replay=True)):
+        stream.close()
+        raise UserError("the order of samples is not that of the run any more:\n  " + "\n  ".join(differences),
+                        remedy="bring the shards back that it was trained on")  # fmt: skip
+    return stream
+
+
 def sheet_of_step(recipe: Recipe, step: int, out: Path, saved: Mapping[str, Any] | None = None) -> list[str]:
     """Inputs and targets of all slots of a step (counted from 1) as the model gets them; returns the keys. ``saved``: the
     loader's state in a run's checkpoint, which knows which weights and shards held when."""
-    loader = build_loader(recipe)
-    classes = drawn_classes(recipe, loader)
-    stream = loader.training(
-        data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
-        rank=0, world=1, threads=1, pin=False,
-    )  # fmt: skip
-    if saved is not None:
-        stream.resume(saved, replay=True)
+    stream = whole_stream(recipe, saved, threads=1)
+    classes = drawn_classes(recipe, build_loader(recipe))
     tiles, captions = [], []
     try:
         for batch in islice(stream.batches(step - 1), recipe.batch.slots):

@@ -75,23 +75,14 @@ def _named(text: str, every: Mapping[str, Any], option: str) -> list[str]:
 
 
 def _built(chosen: Mapping[str, Found], options: Mapping[str, Any]) -> dict[str, Any]:
-    from pydantic import ValidationError
+    from ..data import build_with
 
     given: dict[str, dict[str, Any]] = {name: {} for name in chosen}
     for option, value in options.items():
         name, _, key = option.partition(".")
         _named(name, chosen, "--option")
         given[name][key] = value
-    built = {}
-    for name, found in chosen.items():
-        config = found.load_config()
-        try:
-            built[name] = found.load_factory()(config(**given[name]) if config else None)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UserError(f"--option {name}.{'.'.join(map(str, first['loc']))}: {first['msg']}",
-                            remedy=f"options: {', '.join(config.model_fields)}") from error  # fmt: skip
-    return built
+    return {name: build_with(found, given[name]) for name, found in chosen.items()}
 
 
 def _write(out: Path, found: Any, bars: Any, every: Mapping[str, Found], sets: Any, left_out: list[str], skipped: list[str]

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from ..errors import DataError, UserError
+from ..files import read_lines
 from .curate import curate
 from .exchange import export, import_
 
@@ -78,7 +79,7 @@ def shard(
 
 @app.command()
 def verify(
-    shards: Path = typer.Argument(..., help="A shard set."),
+    shards: str = typer.Argument(..., help="A shard set."),
     full: bool = typer.Option(False, "--full", help="Every checksum and every decode, not only the index."),
     workers: int = typer.Option(None, "--workers", min=1, help="Processes; with --full one a core by default."),
 ) -> None:
@@ -86,7 +87,7 @@ def verify(
     from ..data import default_loader
     from ..progress import Progress
 
-    opened = default_loader().open(str(shards))
+    opened = default_loader().open(shards)
     with Progress("verifying", len(opened), "frame") as progress:
         processes = workers or (len(os.sched_getaffinity(0)) if full else 1)
         wrong = opened.verify(full, lambda done, _: progress.advance(done), processes)
@@ -97,7 +98,7 @@ def verify(
 
 @app.command()
 def withdraw(
-    shards: Path = typer.Argument(..., help="A shard set."),
+    shards: str = typer.Argument(..., help="A shard set."),
     keys: list[str] = typer.Argument(None, metavar="[KEY]...", help="Frames that may no longer be used."),
     file: Path = typer.Option(None, "--file", help="A file with a key a line."),
 ) -> None:
@@ -106,18 +107,16 @@ def withdraw(
 
     named = list(keys or [])
     if file is not None:
-        if not file.is_file():
-            raise UserError(f"--file {file}: no such file")
-        named += [line for line in file.read_text().splitlines() if line]
+        named += read_lines(file)
     if not named:
         raise UserError("no key is named", remedy="name keys, or a --file with a key a line")
-    new = default_loader().open(str(shards)).withdraw(named)
+    new = default_loader().open(shards).withdraw(named)
     print(f"{shards}: {new} keys withdrawn, {len(set(named)) - new} had been before")
 
 
 @app.command()
 def stats(
-    shards: Path = typer.Argument(..., help="A shard set."),
+    shards: str = typer.Argument(..., help="A shard set."),
     as_json: bool = typer.Option(False, "--json", help="For programs."),
     html: Path = typer.Option(None, "--html", help="A page with plots, in one file."),
     index_only: bool = typer.Option(False, "--index-only", help="Without what needs every frame: box and image sizes."),
@@ -127,7 +126,7 @@ def stats(
     from ..data import default_loader
     from ..progress import Progress
 
-    opened = default_loader().open(str(shards))
+    opened = default_loader().open(shards)
     with Progress("counting", len(opened), "frame") as progress:
         processes = workers or len(os.sched_getaffinity(0))
         found = opened.statistics(not index_only, lambda done, _: progress.advance(done), processes)
@@ -140,7 +139,7 @@ def stats(
         print(f"\n{html}")
 
 
-def _print_statistics(shards: Path, found: dict[str, Any]) -> None:
+def _print_statistics(shards: str, found: dict[str, Any]) -> None:
     sizes = {name: " ".join(f"{w}x{h}" for w, h in sizes) for name, sizes in found["cameras"].items()}
     cameras = ", ".join(f"{name} {size}" for name, size in sizes.items())
     print(f"{shards}: {found['frames']} frames, {found['scenes']} scenes, {found['shards']} shards; {cameras}")
@@ -165,7 +164,7 @@ def _print_counts(counts: dict[str, int]) -> None:
 
 @app.command()
 def view(
-    shards: Path = typer.Argument(..., help="A shard set."),
+    shards: str = typer.Argument(..., help="A shard set."),
     out: Path = typer.Option(Path("view.png"), "--out", help="The picture that is written."),
     count: int = typer.Option(12, "--count", min=1, help="How many frames, spread over the set."),
     columns: int = typer.Option(3, "--columns", min=1),
@@ -177,7 +176,7 @@ def view(
     from ..data import default_loader
     from ..looking import sheet_of_shards
 
-    sheet_of_shards(default_loader().open(str(shards), overlay), count, columns, out, keys, shuffle)
+    sheet_of_shards(default_loader().open(shards, overlay), count, columns, out, keys, shuffle)
     print(out)
 
 
@@ -202,15 +201,9 @@ def samples(
     step: int = typer.Option(1, "--step", min=1, help="The step, counted from 1 as in metrics.jsonl."),
 ) -> None:
     """List the keys of a step, one slot a line, with no run."""
-    from ..train import build_loader, data_spec
+    from ..looking import whole_stream
 
-    recipe = _recipe_of(what, overrides or [])
-    stream = build_loader(recipe).training(
-        data_spec(recipe, "train"), batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro,
-        rank=0, world=1, threads=0, pin=False,
-    )  # fmt: skip
-    if (saved := _order_of(what)) is not None:
-        stream.resume(saved, replay=True)
+    stream = whole_stream(_recipe_of(what, overrides or []), _order_of(what), threads=0)
     for slot, keys in enumerate(stream.keys(step - 1)):
         print(f"{slot}: {' '.join(keys)}")
     stream.close()

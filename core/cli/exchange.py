@@ -8,11 +8,12 @@ from pathlib import Path
 import typer
 
 from ..errors import UserError, near_matches
+from ..files import read_lines
 
 
 def export(
     format: str = typer.Argument(..., help="coco or kitti."),
-    shards: Path = typer.Argument(..., help="A shard set."),
+    shards: str = typer.Argument(..., help="A shard set."),
     out: Path = typer.Argument(..., help="The folder that is written."),
     keys: Path = typer.Option(None, "--keys", help="A file with a key a line; all frames by default."),
     findings: Path = typer.Option(None, "--findings", help="A findings.jsonl of `data curate`: its frames."),
@@ -26,17 +27,17 @@ def export(
     _check_format(format)
     if keys is not None and findings is not None:
         raise UserError("--keys and --findings exclude each other")
-    opened = default_loader().open(str(shards), overlay)
-    chosen = _lines(keys) if keys else None
+    opened = default_loader().open(shards, overlay)
+    chosen = read_lines(keys) if keys else None
     if findings:
         try:
-            said = [json.loads(line) for line in _lines(findings)]
+            said = [json.loads(line) for line in read_lines(findings)]
             here = set(opened.index.column("key").to_pylist())
             chosen = [one["key"] for one in said if one["key"] in here]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{findings} holds no findings: {error}") from error
-    with Progress("exporting", len(opened) if chosen is None else len(set(chosen)), "frame") as progress:
-        count = export_frames(format, opened, out, chosen, progress.advance)
+    with Progress("exporting", None, "frame") as progress:
+        count = export_frames(format, opened, out, chosen, progress)
     print(f"{out}: {count} pictures with their boxes, as {format}")
 
 
@@ -44,14 +45,14 @@ def import_(
     format: str = typer.Argument(..., help="coco or kitti."),
     path: Path = typer.Argument(..., help="The folder that was exported; of COCO the JSON will do."),
     overlay: Path = typer.Argument(..., help="The overlay that is written."),
-    base: Path = typer.Option(..., "--base", help="The shard set that the frames are of."),
+    base: str = typer.Option(..., "--base", help="The shard set that the frames are of."),
 ) -> None:
     """Bring boxes back as an overlay, which a recipe's source names under `overlays:`."""
     from ..data import default_loader
     from ..exchange import import_labels
 
     _check_format(format)
-    count = import_labels(format, path, overlay, default_loader().open(str(base)))
+    count = import_labels(format, path, overlay, default_loader().open(base))
     print(f"{overlay}: labels of {count} frames")
 
 
@@ -60,10 +61,3 @@ def _check_format(format: str) -> None:
 
     if format not in PICTURES:
         raise UserError(f"no format {format!r}", near=near_matches(format, PICTURES), remedy=f"formats: {', '.join(PICTURES)}")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from drivetrain import Boxes, DataError, open_shards
+from drivetrain import Boxes, ClassInfo, DataError, open_shards
 from drivetrain.exchange import export_frames, import_labels
+from drivetrain.looking import sheet_of_shards
 
 sys.path.append(str(Path(__file__).parent))
-from loader_toy import Toy, convert
+from loader_toy import Toy, convert, loader
 
 number = st.floats(0, 2000, width=32)
 box = st.tuples(number, number, number, number, st.sampled_from(["car", "person"]), st.booleans())
@@ -77,3 +78,23 @@ def test_what_is_unknown_is_told(tmp_path):
     with pytest.raises(DataError, match="class 'spaceship'"):
         import_labels("coco", path, tmp_path / "overlay", shards)
     assert not (tmp_path / "overlay").exists() and not (tmp_path / "none").exists()
+
+
+def test_withdrawn_frames_are_not_handed_out(tmp_path):
+    shards = convert(Toy(3), tmp_path / "shards")
+    shards.withdraw(["frame/00001"])
+    shards = loader().open(shards.path)
+    assert shards.readable().tolist() == [0, 2]
+    assert export_frames("kitti", shards, tmp_path / "out", None) == 2
+    assert not any("00001" in file.name for file in (tmp_path / "out" / "image_2").iterdir())
+    for ask in (lambda: shards.frame(1), lambda: export_frames("coco", shards, tmp_path / "more", ["frame/00001"])):
+        with pytest.raises(DataError, match=r"'frame/00001'.* was withdrawn"):
+            ask()
+    sheet_of_shards(shards, 3, 3, tmp_path / "view.png")
+
+
+def test_a_box_of_an_undeclared_class_is_told(tmp_path):
+    shards = convert(Toy(1), tmp_path / "shards")
+    shards.classes = {**shards.classes, "object_detection": [ClassInfo("cart", 0)]}
+    with pytest.raises(DataError, match=r"class in .*'car'"):
+        export_frames("coco", shards, tmp_path / "out", None)

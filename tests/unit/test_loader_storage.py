@@ -170,3 +170,13 @@ def test_http_through_nginx(made, tmp_path):
 def test_no_secret_of_an_address_is_shown():
     assert without_secrets("https://me:pass@store.example/a?X-Signature=1") == "https://store.example/a"
     assert without_secrets("s3://bucket/set") == "s3://bucket/set" and without_secrets("/lustre/a@b/set") == "/lustre/a@b/set"
+
+
+def test_where_reads_the_index_of_a_remote_set_and_commands_of_one_folder_say_so(made):
+    folder, whole = made
+    with serving(folder) as address:
+        shards = ShardSet(address, quick())
+        assert shards.index_names == whole.index_names and list(shards.rows(["key"]))
+        for command in (lambda: shards.verify(False), lambda: shards.statistics(False), lambda: shards.withdraw(["x"])):
+            with pytest.raises(DataError, match="works in one folder, this set is at http"):
+                command()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
+
+from drivetrain import process_pool
 
 from .reader import ShardSet
 
@@ -19,13 +19,9 @@ def over_shards(shards: ShardSet, look: Callable[[ShardSet, int], _T], workers: 
     if workers < 2:
         yield from (look(shards, number) for number in range(shards.shards))
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(shards.path, look)) as pool:
-        try:
-            for first in range(0, shards.shards, _AT_ONCE):  # a million waiting answers would fill the memory
-                yield from pool.map(_look, range(first, min(first + _AT_ONCE, shards.shards)))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with process_pool(workers, _start, shards.path, look) as pool:
+        for first in range(0, shards.shards, _AT_ONCE):  # a million waiting answers would fill the memory
+            yield from pool.map(_look, range(first, min(first + _AT_ONCE, shards.shards)))
 
 
 _worker: tuple[ShardSet, Callable[[ShardSet, int], Any]] | None = None

@@ -27,8 +27,6 @@ class Quarantine:
         """In the consumer's thread and order, so that a run stops at the same batch whatever its threads.
 
         Raises DataError where ``replaced`` of the samples ``seen`` so far are too many."""
-        if not records:
-            return
         self.records += records
         if self.path is not None:
             with open(self.path, "a") as file:

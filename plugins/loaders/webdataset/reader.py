@@ -138,9 +138,13 @@ class ShardSet:
     @cached_property
     def index_names(self) -> list[str]:
         """The columns of the index."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.read_schema(self.folder / INDEX_FILE).names
+        try:
+            return pq.read_schema(self._file(INDEX_FILE)).names
+        except (NotThere, OSError, pa.ArrowException) as error:
+            raise self._unreadable(INDEX_FILE, error) from error
 
     def rows(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of the index in stored order, part by part: memory stays bounded."""
@@ -160,11 +164,17 @@ class ShardSet:
 
     def listed_keys(self, name: str) -> pa.Array | None:
         """The column ``key`` of a list beside the set; None where there is no such list."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
-            self.roots.get(name)
+            data = self.roots.get(name)
         except NotThere:
             return None
-        return self._parquet(name, ["key"]).column("key").combine_chunks()
+        try:
+            return pq.read_table(io.BytesIO(data), columns=["key"]).column("key").combine_chunks()
+        except (OSError, KeyError, pa.ArrowException) as error:  # it must not be passed over
+            raise DataError(f"{name} cannot be read: {error}", where=self.path, remedy="restore it") from error
 
     @cached_property
     def listed(self) -> pa.Table:
@@ -178,7 +188,7 @@ class ShardSet:
 
     def key(self, shard: int, place: int) -> str:
         with self._lock:
-            return self._keys[int(self._starts[shard]) + place]
+            return self._keys[self.number(shard, place)]
 
     @cached_property
     def _keys(self) -> KeyColumn:
@@ -198,7 +208,7 @@ class ShardSet:
             return [(shard, place)]
         with self._lock:
             before = self.before
-        return [self.locate(number) for number in clip(before, int(self._starts[shard]) + place, frames, stride)]
+        return [self.locate(number) for number in clip(before, self.number(shard, place), frames, stride)]
 
     def number(self, shard: int, place: int) -> int:
         """Of the sample in the stored order."""
@@ -275,31 +285,45 @@ class ShardSet:
         return None
 
     def frame(self, number: int) -> Frame:
-        """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged."""
+        """The Frame in place ``number``, checksum checked. Raises DataError where it is damaged or was withdrawn."""
         shard, place = self.locate(number)
+        if (shard, place) in self.withdrawn:
+            raise DataError(f"sample {number} ({self.key(shard, place)!r}) was withdrawn", where=self.path)
         try:
             return self.layers.apply(parse({suffix: bytes(part) for suffix, part in self.read(shard, place).items()}))
         except Damage as error:
             raise DataError(f"sample {number} ({self.key(shard, place)!r}) is damaged: {error}", where=self.path,
                             remedy="restore the shard from a copy, or write the set again") from error  # fmt: skip
 
+    def readable(self) -> np.ndarray:
+        """int64: the numbers of all frames but those that were withdrawn."""
+        return np.setdiff1d(np.arange(len(self)), [self.number(*at) for at in self.withdrawn])
+
     def verify(self, full: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> list[str]:
         """What is wrong, a line each. Fast: index and sizes; ``full``: every checksum and every decode."""
         from .verify import verify
 
+        self._refuse_unless_local("verify")
         return verify(self, full, progress, workers)
 
     def statistics(self, frames: bool, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> dict[str, Any]:
         """Counts, from the index; with ``frames`` also from every frame's json file (`statistics.statistics`)."""
         from .statistics import statistics
 
+        self._refuse_unless_local("stats")
         return statistics(self, frames, progress, workers)
 
     def withdraw(self, keys: Sequence[str]) -> int:
         """List ``keys`` as withdrawn; how many are new. Raises DataError, changing nothing, for keys not in the set."""
         from .withdraw import withdraw
 
-        return withdraw(self.folder, keys)
+        self._refuse_unless_local("withdraw")
+        return withdraw(self, keys)
+
+    def _refuse_unless_local(self, command: str) -> None:
+        if len(self.roots.roots) > 1 or self.roots.remote:
+            raise DataError(f"`data {command}` works in one folder, this set is at {self.path}",
+                            remedy="run it where the shards lie")  # fmt: skip
 
     def _parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
         import pyarrow as pa
@@ -308,7 +332,7 @@ class ShardSet:
         try:
             table = pq.read_table(self._file(name), columns=columns)
             table.select(columns or [])  # a column that is not there is left out in silence
-            rows = self.info.get({SHARDS_FILE: "shards", INDEX_FILE: "samples"}.get(name, ""))
+            rows = self.info.get({SHARDS_FILE: "shards", INDEX_FILE: "samples"}[name])
             return table.slice(0, rows) if isinstance(rows, int) and rows >= 0 else table  # more are being appended
         except (NotThere, OSError, KeyError, pa.ArrowException) as error:
             raise self._unreadable(name, error) from error

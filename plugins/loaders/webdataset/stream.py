@@ -159,9 +159,10 @@ class TrainingStream:
                         where=last["shard"], remedy=VERIFY)  # fmt: skip
 
     def _note_damage(self, made: Made) -> None:
-        counters = self._pipeline.counters
         records = [record for outcome in made.outcomes for record in outcome.damage]
-        self.quarantine.note(records, int(counters["samples"]), int(counters["replaced"]))
+        if records:
+            counters = self._pipeline.counters
+            self.quarantine.note(records, int(counters["samples"]), int(counters["replaced"]))
 
 
 class EvaluationStream:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import shutil
 import tarfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from drivetrain import DataError, Dataset, Frame, PluginError, encode_key, frame_to_parts
+from drivetrain import DataError, Dataset, Frame, PluginError, encode_key, frame_to_parts, process_pool
 
 from .assembly import assemble
 from .checks import row_of
@@ -207,14 +205,9 @@ def _run(job: _Job, chunks: Sequence[Chunk], workers: int) -> Iterator[tuple[int
         yield from (job.shard(number, refs) for number, refs in chunks)
         return
     _refuse_unpicklable(job)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(job,)) as pool:
-        futures = [pool.submit(_shard, number, refs) for number, refs in chunks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with process_pool(workers, _start_worker, job) as pool:
+        for future in as_completed([pool.submit(_shard, number, refs) for number, refs in chunks]):
+            yield future.result()
 
 
 def _refuse_unpicklable(job: _Job) -> None:
@@ -231,14 +224,6 @@ _job: _Job | None = None
 def _start_worker(job: _Job) -> None:
     global _job
     _job = job
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _shard(number: int, refs: Sequence[Any]) -> tuple[int, int]:
