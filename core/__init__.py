@@ -28,7 +28,7 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
-    from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers, whole_pieces
+    from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
     from .comm import Comm
     from .config import PluginConfig
     from .contracts import (
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from .processes import process_pool
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
+    from .saving import FragmentWriter
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
     from .taxonomy import DROP, Taxonomy
@@ -85,7 +86,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
-    "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
+    "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
     "comm": "Comm",
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
@@ -103,6 +104,7 @@ _HOMES = {
     "processes": "process_pool",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
+    "saving": "FragmentWriter",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy",
     "tasks": "IGNORE TASKS",

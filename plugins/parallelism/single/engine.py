@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 
@@ -65,11 +64,9 @@ class SingleEngine:
     def average_buffers(self) -> None:
         """One rank's statistics are the mean already."""
 
-    def save(self, folder: Path) -> None:
-        writer = FragmentWriter(folder, 0)
+    def save(self, writer: FragmentWriter) -> None:
         writer.add_pieces(whole_pieces(self.model), self.optimizer)
         writer.add_buffers(self.model)
-        writer.close()
 
     def load(self, checkpoint: Checkpoint) -> None:
         checkpoint.load_pieces(whole_pieces(self.model), self.optimizer)
