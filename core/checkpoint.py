@@ -211,17 +211,17 @@ def all_checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def newest_checkpoint(folder: Path, tell: Callable[[str], None]) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, tell: Callable[[str], None], content: bool = True) -> Checkpoint | None:
     """The newest whole checkpoint; those that are damaged are named through ``tell`` and passed over."""
     for path in all_checkpoints(folder):
         try:
-            return Checkpoint(path)
+            return Checkpoint(path, content)
         except CheckpointError as error:
             tell(f"passed over: {error}")
     return None
 
 
-def find_checkpoint(folder: Path, which: str, say: Callable[[str], None]) -> Checkpoint:
+def find_checkpoint(folder: Path, which: str, say: Callable[[str], None], content: bool = True) -> Checkpoint:
     """The checkpoint in ``folder`` that ``newest``, ``best`` or a step's number names. Raises CheckpointError."""
     if which.isdigit():
         path = checkpoint_path(folder, int(which))
@@ -229,17 +229,17 @@ def find_checkpoint(folder: Path, which: str, say: Callable[[str], None]) -> Che
         if str(int(which)) not in steps:
             raise CheckpointError(f"{folder} has no checkpoint of step {which}", near=near_matches(which, steps),
                                   remedy=f"steps that are kept: {', '.join(steps) or 'none'}")  # fmt: skip
-        return Checkpoint(path)
+        return Checkpoint(path, content)
     if which not in ("newest", "best"):
         raise CheckpointError(f"--checkpoint {which}: expected newest, best, or the number of a step")
-    newest = newest_checkpoint(folder, say)
+    newest = newest_checkpoint(folder, say, content)
     if newest is None:
         raise CheckpointError(f"{folder.parent} has no whole checkpoint yet")
     if which == "newest":
         return newest
     if not newest.state.get("best"):
         raise CheckpointError(f"{folder.parent} keeps no best checkpoint", remedy="set checkpoint.best to a metric's name")
-    return find_checkpoint(folder, str(newest.state["best"]["step"]), say)
+    return find_checkpoint(folder, str(newest.state["best"]["step"]), say, content)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def write_hashed(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
     def write(aside: str) -> None:
         nonlocal size
         with open(aside, "wb", buffering=0) as file:
-            for block in (view[i : i + _BLOCK] for view in map(memoryview, parts) for i in range(0, len(view), _BLOCK)):
+            for block in _blocks(parts):
                 digest.update(block)
                 while block:  # an unbuffered file may take less than it is given
                     written = file.write(block)
@@ -53,6 +53,12 @@ def write_hashed(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
 
     write_aside(path, write)
     return {"bytes": size, "xxh3": digest.hexdigest()}
+
+
+def _blocks(parts: Iterable[Any]) -> Iterator[memoryview]:
+    for part in parts:
+        view = memoryview(part)
+        yield from (view[at : at + _BLOCK] for at in range(0, len(view), _BLOCK))
 
 
 def hash_file(path: Path) -> str:

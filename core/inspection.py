@@ -19,18 +19,18 @@ def checkpoints_folder(what: Path) -> Path | None:
     return what if all_checkpoints(what) else None
 
 
-def named_checkpoint(what: Path, which: str, say: Callable[[str], None]) -> Checkpoint:
+def named_checkpoint(what: Path, which: str, say: Callable[[str], None], content: bool = True) -> Checkpoint:
     """A checkpoint's own folder, or of a run the ``newest``, the ``best`` or that of a step, whole.
 
     Raises CheckpointError for anything else, with the runs and checkpoints beside it that may have been meant.
     """
     folder = checkpoints_folder(what)
     if folder is not None:
-        return find_checkpoint(folder, which, say)
+        return find_checkpoint(folder, which, say, content)
     if (what.name.startswith("step-") and what.is_dir()) or (what / "manifest.json").is_file():
         if which != "newest":
             raise CheckpointError(f"{what} is one checkpoint: --checkpoint {which} chooses among those of a run")
-        return Checkpoint(what)
+        return Checkpoint(what, content)
     raise no_checkpoint(what)
 
 

@@ -253,7 +253,8 @@ def _in_background(work: Callable[[], None]) -> Future:
 
     def run() -> None:
         try:
-            future.set_result(work())
+            work()
+            future.set_result(None)
         except BaseException as error:
             future.set_exception(error)
 

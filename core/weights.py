@@ -98,7 +98,7 @@ def export_weights(checkpoint: Checkpoint, out: Path, averaged: bool) -> int:
         raise CheckpointError(f"{out}: what is written is safetensors", near=near, remedy="end the name in .safetensors")
     if out.exists():
         raise CheckpointError(f"{out} is there already", remedy="name another file, or delete that one first")
-    said = {"step": checkpoint.step, "weights": "ema" if averaged else "raw"}
+    said: dict[str, Any] = {"step": checkpoint.step, "weights": "ema" if averaged else "raw"}
     said |= {key: checkpoint.state.get(key) for key in ("tasks", "classes")}
     tensors = checkpoint.weights("ema" if averaged else "weight")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -27,10 +27,10 @@ def inspect(
     which: str = _WHICH,
     as_json: bool = typer.Option(False, "--json", help="For programs: every detail."),
 ) -> None:
-    """Step, ranks, engine, parameters, kinds of state, the best so far, and where the loader stands."""
+    """Step, ranks, engine, parameters, kinds of state, the best so far, and where the loader stands. Hashes nothing."""
     from ..inspection import describe, named_checkpoint
 
-    about = describe(named_checkpoint(what, which, say))
+    about = describe(named_checkpoint(what, which, say, content=False))
     print(json.dumps(about, indent=1) if as_json else "\n".join(f"{k:<11} {v}" for k, v in _rows(about)))
 
 

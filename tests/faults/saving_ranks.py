@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from drivetrain.recipe_schema import CheckpointSection
 from drivetrain.saving import Saver
 from drivetrain.weights import restore
 
-EVERY, SIZE = 3, 500
+EVERY, SIZE = 10, 500
 
 
 def model_and_optimizer() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -49,7 +50,7 @@ def rank_process(folder: Path, attempt: int, rank: int, world: int, steps: int) 
         checkpoint.load_pieces(whole_pieces(model), optimizer)
         step = checkpoint.step
     settings = CheckpointSection.model_validate({"keep": 2})
-    saver = Saver(checkpoints, comm, settings, lambda path, step: note(folder / "announced", str(step)), print)
+    saver = Saver(checkpoints, comm, settings, lambda path, step: note(folder / "announced", str(step)), lambda line: None)
 
     def fill(writer):
         writer.add_pieces(whole_pieces(model, rank, world), optimizer)
@@ -57,13 +58,17 @@ def rank_process(folder: Path, attempt: int, rank: int, world: int, steps: int) 
             writer.add_buffers(model)
 
     note(folder / f"started-{attempt}", str(step))
-    while step < steps:
-        saver.poll()
-        step += 1
-        do_step(model, optimizer, step)
-        comm.barrier()  # as a reduction of gradients would
-        if step % EVERY == 0:
-            saver.begin(step, fill, {"step": step})
+    try:
+        for number in range(step + 1, steps + 1):
+            saver.poll()
+            do_step(model, optimizer, number)
+            time.sleep(0.005)
+            comm.barrier()  # as a reduction of gradients would
+            if number % EVERY == 0:
+                saver.begin(number, fill, {"step": number})
+    except RuntimeError as gone:  # another rank was killed
+        saver.finish(gone)
+        raise SystemExit(1) from None
     saver.finish(None)
 
 

@@ -70,6 +70,7 @@ def kill_some_time(folder: Path, attempt: int, ranks: list) -> bool:
         time.sleep(random.choice([0, random.uniform(0, 0.02)]))
     else:
         time.sleep(random.uniform(0, 0.3))
+        await_(lambda: not is_saving(folder), "saves do not end")
     ranks[random.randrange(len(ranks))].kill()
     saving = is_saving(folder)
     time.sleep(random.choice([0, random.uniform(0, 0.1)]))
