@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
+    from .engine import BaseEngine, ReplicaEngine
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
         Boxes,
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
         frame_to_parts,
     )
     from .geometry import View, map_boxes
-    from .model import Model, ModelContext, total_loss
+    from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
@@ -92,11 +93,12 @@ _HOMES = {
     "ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
+    "engine": "BaseEngine ReplicaEngine",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
-    "model": "Model ModelContext total_loss",
+    "model": "Losses Model ModelContext loss_terms total_loss",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",

@@ -203,17 +203,20 @@ class Loader(Protocol):
 @dataclass(frozen=True)
 class EngineContext:
     """What an engine is made of. ``build_model`` may be called inside a context that partitions parameters at birth;
-    ``build_optimizer(groups)``; ``lr_factor(step)``; ``precision`` is ``fp32`` or ``bf16``; ``accumulation`` is the
-    number of micro-batches a rank computes a step; ``clip`` the largest gradient norm, None for no clipping."""
+    ``build_optimizer(model)``, over its trained
+    parameters; ``lr_factor(step)``; ``precision`` is ``fp32`` or ``bf16``; ``accumulation`` is the
+    number of micro-batches a rank computes a step; ``clip`` the largest gradient norm, None for no clipping; in the first
+    ``check_steps`` steps ranks compare what their losses depend on."""
 
     comm: Comm
     build_model: Callable[[], torch.nn.Module]
-    build_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    build_optimizer: Callable[[torch.nn.Module], torch.optim.Optimizer]
     lr_factor: Callable[[int], float]
     precision: str
     accumulation: int
     micro_batch: int
     clip: float | None
+    check_steps: int = 0
 
 
 @dataclass
@@ -229,6 +232,8 @@ class StepResult:
 
 
 class Engine(Protocol):
+    """How a model is trained and asked; `drivetrain.BaseEngine` has what most engines share."""
+
     model: torch.nn.Module
 
     def step(self, micro_batches: Iterable[Batch]) -> StepResult:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .prediction import Prediction
 
 
+Losses = Mapping[str, tuple[Tensor, Tensor]]
+"""name -> (sum, weight), float32 scalars."""
+
+
 @dataclass(frozen=True)
 class ModelContext:
     """What a model is built for: its ``tasks`` and, per task, the recipe's ``classes``."""
@@ -49,7 +53,14 @@ class Model(nn.Module):
         return self.losses(batch) if self.training else self.predict(batch)
 
 
-def total_loss(losses: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """The sum over the named losses of sum / weight; a weight of 0 gives a connected 0."""
-    terms = [torch.where(w > 0, s.float() / w.float().clamp(min=1e-12), s.float() * 0) for s, w in losses.values()]
-    return torch.stack(terms).sum()
+def loss_terms(losses: Losses) -> dict[str, Tensor]:
+    """Each loss as sum / weight; a weight of 0 gives a connected 0."""
+    return {
+        name: torch.where(weight > 0, value.float() / weight.float().clamp(min=1e-12), value.float() * 0)
+        for name, (value, weight) in losses.items()
+    }
+
+
+def total_loss(losses: Losses) -> Tensor:
+    """The sum of `loss_terms`."""
+    return torch.stack(list(loss_terms(losses).values())).sum()

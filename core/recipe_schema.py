@@ -139,6 +139,8 @@ class TrainSection(Section):
     log_every: Count = Field(10, description="steps from one record to the next")
     stop_at: Count | None = Field(None, description="leave at this step, the schedule staying whole")
     record_samples: bool = Field(False, description="write the keys of every step's samples")
+    check_steps: int = Field(2, ge=0, description="first steps in which ranks compare what their losses depend on")
+    max_skipped: Count = Field(10, description="steps in a row whose gradient is not finite before the run stops")
     threads: Count | None = Field(None, description="threads of a rank that decode; null: its share of the cores")
 
 

@@ -7,6 +7,7 @@
     provenance.jsonl      one line a start: git, versions, plugins, data, hosts, command
     metrics.jsonl         one record a logged step and an evaluation, the run's own, every tracker aside
     samples/              the keys that each rank read, where train.record_samples is on
+    skipped.jsonl         the samples of steps that were not taken, since their gradient was not finite
     checkpoints/ predictions/ pictures/ quarantine.jsonl
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import secrets
@@ -123,10 +125,18 @@ class RunFolder:
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """One line of JSON at the end of a file, in one write."""
+    """One line of JSON at the end of a file, in one write; numbers that are not finite, which JSON lacks, become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(_without_nan(record)) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -70,6 +70,11 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: 
     return model
 
 
+def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
+    """What an optimizer is built over: the trained parameters."""
+    return [{"params": [p for p in model.parameters() if p.requires_grad]}]
+
+
 class Training:
     """A run on one rank: its engine, its stream of batches, and where it stands. All ranks make one together.
 
@@ -85,7 +90,8 @@ class Training:
         self.results: dict[str, Any] = last_evaluation(folder) if resume else {}
         self._evaluated_at = 0
         self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
-        self._read: list[str] = []
+        self._read: list[list[str]] = []
+        self._skipped = self._skipped_in_a_row = 0
         self._waited = 0.0
         self._counted: dict[str, float] = {}
         self._logged, self._since = self.step, time.monotonic()
@@ -133,12 +139,13 @@ class Training:
         context = EngineContext(
             comm=self.comm,
             build_model=lambda: build_model(recipe, self.progress.say, resume),
-            build_optimizer=recipe.plugin("optimizer").build,
+            build_optimizer=lambda model: recipe.plugin("optimizer").build(parameter_groups(model)),
             lr_factor=recipe.plugin("lr_schedule").build(recipe.train.steps),
             precision=recipe.precision,
             accumulation=self._accumulation,
             micro_batch=recipe.batch.micro,
             clip=recipe.train.clip,
+            check_steps=recipe.train.check_steps,
         )
         engine = recipe.plugin("parallelism").build(context)
         if resume:
@@ -189,7 +196,7 @@ class Training:
             self._waited += time.monotonic() - began
             slot = self.comm.rank * self._accumulation + number
             torch.manual_seed(hash_key(self.recipe.seed, step, slot) >> 1)
-            self._read.append("\n".join(batch.keys))
+            self._read.append(batch.keys)
             if self.recipe.train.record_samples:
                 record = {"step": step, "slot": slot, "keys": batch.keys}
                 append_record(self.folder.path / "samples" / f"rank-{self.comm.rank:05d}.jsonl", record)
@@ -197,12 +204,13 @@ class Training:
 
     def log(self, step: int, result: StepResult) -> None:
         """One record of the step, over all ranks."""
+        self._note_skipped(step, result)
         if step % self.recipe.train.log_every and step != self._last_step():
             return
         said = {
             "losses": [float(v) for v in result.losses],
             "parts": {name: [float(v) for v in values] for name, values in result.parts.items()},
-            "samples": [hashlib.blake2b(keys.encode(), digest_size=8).hexdigest() for keys in self._read],
+            "samples": [hashlib.blake2b("\n".join(keys).encode(), digest_size=8).hexdigest() for keys in self._read],
             "waited": self._waited, "loading": self._loading(), "replaced": self._counted.get("replaced", 0),
         }  # fmt: skip
         ranks = self.comm.gather(said)
@@ -210,6 +218,26 @@ class Training:
         if ranks is not None:
             self._record(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, step - self._logged, result)})
         self._logged = step
+
+    def _note_skipped(self, step: int, result: StepResult) -> None:
+        """Names the samples of a step that was not taken, on all ranks. Raises UserError after too many in a row."""
+        if not result.skipped:
+            self._skipped_in_a_row = 0
+            return
+        self._skipped, self._skipped_in_a_row = self._skipped + 1, self._skipped_in_a_row + 1
+        ranks = self.comm.all_gather([k for k, loss in zip(self._read, result.losses) if not math.isfinite(loss)])
+        guilty = [keys for of_rank in ranks for keys in of_rank]
+        what = f"the loss of {len(guilty)} micro-batches" if guilty else "the gradient of finite losses"
+        if self.comm.is_main:
+            append_record(self.folder.path / "skipped.jsonl", {"step": step, "what": what, "keys": guilty})
+            named = f": {', '.join(guilty[0])}{' ...' if len(guilty) > 1 else ''}" if guilty else ""
+            self.progress.say(f"warning: step {step} was not taken, {what} is not finite{named}")
+        if self._skipped_in_a_row >= (most := self.recipe.train.max_skipped):
+            error = UserError(f"{most} steps in a row were not taken, up to step {step}: {what} is not finite", remedy=(
+                f"their samples are listed in {self.folder.path / 'skipped.jsonl'}; lower the learning rate, set train.clip, "
+                "or look at these samples' labels; the newest checkpoint is whole"))  # fmt: skip
+            error.told = True
+            raise error
 
     def _loading(self) -> dict[str, float]:
         """What reading has cost this rank since the last record: the stream's counters."""
@@ -379,7 +407,7 @@ def _rates(run: Training, ranks: list[dict[str, Any]], elapsed: float, steps: in
     names = dict.fromkeys(name for rank in ranks for name in rank["loading"])
     loading = {name: math.fsum(rank["loading"].get(name, 0) for rank in ranks) for name in names}
     return {
-        "lr": result.lr, "grad_norm": result.grad_norm, "skipped": result.skipped,
+        "lr": result.lr, "grad_norm": result.grad_norm, "skipped": run._skipped,
         "seconds": elapsed / steps, "samples_per_second": run.recipe.batch.global_ * steps / max(elapsed, 1e-9),
         "waiting": max(rank["waited"] for rank in ranks) / max(elapsed, 1e-9),
         "replaced": sum(rank["replaced"] for rank in ranks),

@@ -3,75 +3,58 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from drivetrain import (
-    Batch,
-    Checkpoint,
-    EngineContext,
-    FragmentWriter,
-    Piece,
-    Prediction,
-    StepResult,
-    persistent_buffers,
-    total_loss,
-)
+from drivetrain import BaseEngine, Batch, Checkpoint, EngineContext, FragmentWriter, Losses, Piece, Prediction
 
 from .config import DeepSpeedConfig
+from .ordered import OrderedReduction
 from .pieces import frozen_pieces, prepare_state, trained_pieces
 from .setup import import_deepspeed
 
 
-class DeepSpeedEngine:
+class DeepSpeedEngine(BaseEngine):
     """A model under ZeRO. Parameters stay float32; ``precision: bf16`` is DeepSpeed's ``torch_autocast``."""
 
     def __init__(self, config: DeepSpeedConfig, context: EngineContext):
         deepspeed = import_deepspeed()
-        self.context, self.stage, self.device = context, config.zero_stage, context.comm.device
-        deepspeed.init_distributed(dist_backend="nccl" if self.device.type == "cuda" else "gloo", **_alone(context))
-        model = context.build_model().to(self.device)
-        groups = [{"params": [p for p in model.parameters() if p.requires_grad]}]
-        self.engine, self.optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=context.build_optimizer(groups), config=_settings(config, context), dist_init_required=False
+        self.stage, device = config.zero_stage, context.comm.device
+        self.demands = "calls" if self.stage == 3 else "nothing"
+        deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", **_alone(context))
+        model = context.build_model().to(device)
+        self.engine, optimizer, _, _ = deepspeed.initialize(
+            model=model, optimizer=context.build_optimizer(model), config=_settings(config, context), dist_init_required=False
         )
-        self.model: torch.nn.Module = self.engine.module
-        self._base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.steps = 0
+        if self.stage and context.comm.world > 1:
+            OrderedReduction(optimizer, context.comm, fill=self.stage < 3)
+        super().__init__(context, self.engine.module, optimizer)
 
-    def step(self, micro_batches: Iterable[Batch]) -> StepResult:
-        self.engine.train()
-        self._set_lr()
-        totals: list[torch.Tensor] = []
-        parts: dict[str, list[torch.Tensor]] = {}
-        norm = None
-        for leased in micro_batches:
-            batch = leased.to(self.device)
-            losses = self.engine(batch)
-            total = total_loss(losses)
-            self.engine.backward(total)
-            batch.release()
-            totals.append(total.detach())
-            for name, pair in losses.items():
-                parts.setdefault(name, []).append(total_loss({name: pair}).detach())
-            if self.stage == 0 and self.engine.is_gradient_accumulation_boundary():
-                norm = self._norm_of_gradients()
+    def compute(self, batch: Batch, last: bool) -> Losses:
+        return self.engine(batch)
+
+    def backward(self, total: Tensor, last: bool) -> None:
+        self.engine.backward(total)
+        if not last:
+            self.engine.step()  # which only counts
+
+    def update(self) -> tuple[float | None, bool]:
+        if self.stage == 0:
+            norm, taken = self.clip_or_drop()
             self.engine.step()
-        self.steps += 1
-        if norm is None and (found := self.engine.get_global_grad_norm()) is not None:
-            norm = float(found)
-        return StepResult(totals, parts, self.optimizer.param_groups[0]["lr"], norm, self.engine.was_step_applied() is False)
+            return norm, taken
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return None if norm is None else float(norm), self.engine.was_step_applied() is not False
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        self.engine.eval()
+        if self.engine.training:
+            self.engine.eval()
         with torch.no_grad():
             return self.engine(batch.to(self.device))
-
-    def average_buffers(self) -> None:
-        self.context.comm.average_(list(persistent_buffers(self.model).values()))
 
     def save(self, folder: Path) -> None:
         rank = self.context.comm.rank
@@ -99,15 +82,6 @@ class DeepSpeedEngine:
         pieces = [*trained, *frozen_pieces(self.model, self.stage, comm.rank, comm.world)]
         return pieces[comm.rank :: comm.world] if shared_out else pieces
 
-    def _set_lr(self) -> None:
-        factor = self.context.lr_factor(self.steps)
-        for group, base in zip(self.optimizer.param_groups, self._base_lrs):
-            group["lr"] = base * factor
-
-    def _norm_of_gradients(self) -> float:
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
-
 
 def _alone(context: EngineContext) -> dict[str, Any]:
     """One process without a launcher still needs a process group: one that nobody can join."""
@@ -128,7 +102,7 @@ def _settings(config: DeepSpeedConfig, context: EngineContext) -> dict[str, Any]
         "train_micro_batch_size_per_gpu": context.micro_batch,
         "gradient_accumulation_steps": context.accumulation,
         "train_batch_size": context.micro_batch * context.accumulation * context.comm.world,
-        "gradient_clipping": context.clip or 0.0,
+        "gradient_clipping": (context.clip or 0.0) if config.zero_stage else 0.0,  # at stage 0 we clip ourselves
         "torch_autocast": {"enabled": context.precision == "bf16", "dtype": "bfloat16"},
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {
