@@ -38,6 +38,7 @@ WORK_FOLDER = ".conversion"
 PLAN_FILE = f"{WORK_FOLDER}/plan.json"
 TEMPORARY = ".tmp-"
 
+_MOST = 1 << 24  # samples in a shard, each at least a kilobyte: the order takes memory for what is declared
 _GAP = 16 * 1024  # bytes between two wanted files that are read too
 _MAGIC = b"DTSHARD\0"
 _HEADER = struct.Struct("<8sIIQQQ")  # magic, version, bytes of suffixes, samples, members, bytes of the tar
@@ -59,6 +60,17 @@ def strange_names(names: pa.Array) -> list[str]:
 
     plain = pc.match_substring_regex(names, r"^[A-Za-z0-9_%-][A-Za-z0-9_%.-]*$").fill_null(False)
     return names.filter(pc.invert(plain)).to_pylist()
+
+
+def is_list(listed: pa.Table) -> bool:
+    """Whether ``name`` and ``samples`` can be shards' names and sizes."""
+    import pyarrow as pa
+
+    names, samples = listed.column("name"), listed.column("samples")
+    if (names.type, samples.type) != (pa.string(), pa.int64()) or samples.null_count:
+        return False
+    sizes = samples.to_numpy()
+    return bool(((sizes >= 0) & (sizes <= _MOST)).all())
 
 
 @dataclass(frozen=True)
