@@ -110,14 +110,15 @@ class ShardSet:
         self.cache = open_cache(storage.cache if storage else None, bool(self.roots.remote))
         self.info: Mapping[str, Any] = _read_info(self.roots, self.folder, self.path)
         self.classes = _classes(self.info, self.path)
-        listed = self._parquet(SHARDS_FILE, ["name", "samples"])
+        listed = self._parquet(SHARDS_FILE, ["name", "samples", "checksum"])
         if not is_list(listed):
-            raise self._unreadable(SHARDS_FILE, ValueError("its columns are not names and numbers of samples"))
+            raise self._unreadable(SHARDS_FILE, ValueError("its columns are not names, numbers of samples and checksums"))
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
         if strange := strange_names(self._names):
             raise DataError(f"{SHARDS_FILE} names {strange[0]!r}, which is no file's name", where=self.path,
                             remedy="restore it, or write the set again")  # fmt: skip
         self.sizes: np.ndarray = listed.column("samples").to_numpy()
+        self._checksums: np.ndarray = listed.column("checksum").to_numpy()
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self._tables: OrderedDict[int, Table] = OrderedDict()
         self._lock = Lock()
@@ -358,8 +359,8 @@ class ShardSet:
             table = Table.from_bytes(self.roots.get(name, lambda data: _is_table(data, name)), name)
         except NotThere as error:
             raise StorageError(str(error), remedy="restore the shard from a copy, or name its root too") from error
-        if len(table) != self.sizes[shard]:
-            raise Damage(f"{name} has {len(table)} samples, {SHARDS_FILE} says {self.sizes[shard]}")
+        if len(table) != self.sizes[shard] or table.checksum != self._checksums[shard]:  # two shards were swapped
+            raise Damage(f"{name} is not the table that {SHARDS_FILE} records")
         with self._lock:
             self._tables[shard] = table
             if len(self._tables) > _OPEN_TABLES:

@@ -156,7 +156,8 @@ class SampleMaker:
 
     def _camera(self, camera: Camera, mask: np.ndarray | None, source: OpenSource, position: int,
                 outputs: Callable[[tuple[int, int]], Output], what: str) -> CameraSample:  # fmt: skip
-        assert camera.image is not None, "a stored camera has its image"
+        if camera.image is None:
+            raise Damage(f"{what}: its picture is not there")
         size = (camera.height, camera.width)
         rngs = {name: Rng(self.seed, position, name) for name in self.transforms}  # by name: another one shifts none
         view = View.identity(*size)

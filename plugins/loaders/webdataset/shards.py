@@ -37,8 +37,8 @@ WITHDRAWN_FILE = "withdrawn.parquet"
 WORK_FOLDER = ".conversion"
 PLAN_FILE = f"{WORK_FOLDER}/plan.json"
 TEMPORARY = ".tmp-"
+MOST = 1 << 20  # samples in a shard: the order takes memory for what is declared
 
-_MOST = 1 << 24  # samples in a shard, each at least a kilobyte: the order takes memory for what is declared
 _GAP = 16 * 1024  # bytes between two wanted files that are read too
 _MAGIC = b"DTSHARD\0"
 _HEADER = struct.Struct("<8sIIQQQ")  # magic, version, bytes of suffixes, samples, members, bytes of the tar
@@ -63,14 +63,16 @@ def strange_names(names: pa.Array) -> list[str]:
 
 
 def is_list(listed: pa.Table) -> bool:
-    """Whether ``name`` and ``samples`` can be shards' names and sizes."""
+    """Whether ``name``, ``samples`` and ``checksum`` can be shards' names and sizes, and their tables' checksums."""
     import pyarrow as pa
 
-    names, samples = listed.column("name"), listed.column("samples")
-    if (names.type, samples.type) != (pa.string(), pa.int64()) or samples.null_count:
+    names, samples, checksums = (listed.column(name) for name in ("name", "samples", "checksum"))
+    if [names.type, samples.type, checksums.type] != [pa.string(), pa.int64(), pa.uint64()]:
+        return False
+    if samples.null_count or checksums.null_count:
         return False
     sizes = samples.to_numpy()
-    return bool(((sizes >= 0) & (sizes <= _MOST)).all())
+    return bool(((sizes >= 0) & (sizes <= MOST)).all())
 
 
 @dataclass(frozen=True)

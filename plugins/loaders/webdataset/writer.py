@@ -24,6 +24,7 @@ from .reader import ShardFile, ShardSet
 from .rows import ShardRows, read_rows, rows_file, sizes_of, table_of, write_rows
 from .shards import (
     DATASET_FILE,
+    MOST,
     TEMPORARY,
     WORK_FOLDER,
     Damage,
@@ -48,6 +49,8 @@ def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_na
     ``append``: frames whose keys a whole set does not have become new shards of it. ``split_by_scene``: of the frames of the
     dataset's split ``of`` (None: ``split``) those of the side ``split`` (`choosing.side_of`).
     """
+    if samples_per_shard > MOST:
+        raise DataError(f"{samples_per_shard} samples a shard: {MOST} at most", remedy="some hundreds serve well")
     refs = list(dataset.index(source, of or split))
     if split_by_scene is not None:
         refs = of_side(dataset, refs, split, split_by_scene, workers)
