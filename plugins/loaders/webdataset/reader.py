@@ -17,7 +17,7 @@ import numpy as np
 
 from drivetrain import ClassInfo, DataError, Frame, class_info, frame_from_parts, near_matches
 
-from .checks import refuse_huge
+from .checks import refuse_strange
 from .overlay import Layers
 from .rows import KeyColumn
 from .shards import (
@@ -31,6 +31,7 @@ from .shards import (
     Piece,
     Table,
     Wanted,
+    is_list,
     strange_names,
 )
 from .storage.ahead import Chunk
@@ -50,7 +51,7 @@ def parse(parts: Mapping[str, bytes | memoryview]) -> Frame:
     """The Frame of a sample's files. Raises Damage where they are not one."""
     try:
         frame = frame_from_parts(parts)
-        refuse_huge(frame)
+        refuse_strange(frame)
         return frame
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Damage(f"the files are no frame: {error!r}") from error
@@ -109,12 +110,15 @@ class ShardSet:
         self.cache = open_cache(storage.cache if storage else None, bool(self.roots.remote))
         self.info: Mapping[str, Any] = _read_info(self.roots, self.folder, self.path)
         self.classes = _classes(self.info, self.path)
-        listed = self._parquet(SHARDS_FILE, ["name", "samples"])
+        listed = self._parquet(SHARDS_FILE, ["name", "samples", "checksum"])
+        if not is_list(listed):
+            raise self._unreadable(SHARDS_FILE, ValueError("its columns are not names, numbers of samples and checksums"))
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
         if strange := strange_names(self._names):
             raise DataError(f"{SHARDS_FILE} names {strange[0]!r}, which is no file's name", where=self.path,
                             remedy="restore it, or write the set again")  # fmt: skip
         self.sizes: np.ndarray = listed.column("samples").to_numpy()
+        self._checksums: np.ndarray = listed.column("checksum").to_numpy()
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self._tables: OrderedDict[int, Table] = OrderedDict()
         self._lock = Lock()
@@ -355,6 +359,8 @@ class ShardSet:
             table = Table.from_bytes(self.roots.get(name, lambda data: _is_table(data, name)), name)
         except NotThere as error:
             raise StorageError(str(error), remedy="restore the shard from a copy, or name its root too") from error
+        if len(table) != self.sizes[shard] or table.checksum != self._checksums[shard]:  # two shards were swapped
+            raise Damage(f"{name} is not the table that {SHARDS_FILE} records")
         with self._lock:
             self._tables[shard] = table
             if len(self._tables) > _OPEN_TABLES:
@@ -372,8 +378,12 @@ def _is_table(data: bytes, name: str) -> bool:
 
 def _classes(info: Mapping[str, Any], where: str) -> Mapping[str, Sequence[ClassInfo]]:
     try:
-        return {task: [class_info(values) for values in infos] for task, infos in info["classes"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
+        classes = {task: [class_info(values) for values in infos] for task, infos in info["classes"].items()}
+        for one in (one for infos in classes.values() for one in infos):
+            if not isinstance(one.name, str) or type(one.id) is not int or one.id < 0:
+                raise ValueError(f"class {one.name!r} has the id {one.id!r}")
+        return classes
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{DATASET_FILE}: its classes cannot be read: {error!r}", where=where,
                         remedy="restore it, or write the set again") from error  # fmt: skip
 
@@ -393,7 +403,8 @@ def _read_info(roots: Roots, folder: Path, path: str) -> dict[str, Any]:
     if info.get("format_version") != FORMAT_VERSION:
         raise DataError(f"format version {info.get('format_version')}, this reads {FORMAT_VERSION}", where=path,
                         remedy="write the set again, or update drivetrain")  # fmt: skip
-    lacking = [name for name in ("classes", "cameras", "order_id", "content_id") if name not in info]
+    kinds = {"classes": dict, "cameras": dict, "order_id": str, "content_id": str}
+    lacking = [name for name, kind in kinds.items() if not isinstance(info.get(name), kind)]
     if lacking:
         raise DataError(f"{DATASET_FILE} says nothing of {', '.join(lacking)}", where=path, remedy="write the set again")
     return info

@@ -37,6 +37,7 @@ WITHDRAWN_FILE = "withdrawn.parquet"
 WORK_FOLDER = ".conversion"
 PLAN_FILE = f"{WORK_FOLDER}/plan.json"
 TEMPORARY = ".tmp-"
+MOST = 1 << 20  # samples in a shard: the order takes memory for what is declared
 
 _GAP = 16 * 1024  # bytes between two wanted files that are read too
 _MAGIC = b"DTSHARD\0"
@@ -59,6 +60,19 @@ def strange_names(names: pa.Array) -> list[str]:
 
     plain = pc.match_substring_regex(names, r"^[A-Za-z0-9_%-][A-Za-z0-9_%.-]*$").fill_null(False)
     return names.filter(pc.invert(plain)).to_pylist()
+
+
+def is_list(listed: pa.Table) -> bool:
+    """Whether ``name``, ``samples`` and ``checksum`` can be shards' names and sizes, and their tables' checksums."""
+    import pyarrow as pa
+
+    names, samples, checksums = (listed.column(name) for name in ("name", "samples", "checksum"))
+    if [names.type, samples.type, checksums.type] != [pa.string(), pa.int64(), pa.uint64()]:
+        return False
+    if samples.null_count or checksums.null_count:
+        return False
+    sizes = samples.to_numpy()
+    return bool(((sizes >= 0) & (sizes <= MOST)).all())
 
 
 @dataclass(frozen=True)
