@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import re
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -51,7 +52,7 @@ class Root:
     def __init__(self, address: str, config: StorageConfig):
         self.address, self.store = without_secrets(address), open_store(address, config.timeout_s)
         self.absent: set[str] = set()
-        self.aside_until = 0.0
+        self.aside_until, self.named = 0.0, False
         self._pool = ThreadPoolExecutor(config.in_flight, "drivetrain-root") if self.store.remote else None
         self._seconds: deque[float] = deque(maxlen=200)
         self._typical, self._in_flight = 0.0, 0
@@ -126,6 +127,14 @@ class Root:
             self.counters["requests"] += 1
             self.counters["bytes"] += size
             self.counters["failures"] += failed
+
+
+def _name_once(name: str, bad: Sequence[Root]) -> None:
+    """Say of each root that gave bad bytes, where another one had good ones: its counter tells how often."""
+    for root in bad:
+        if not root.named:
+            root.named = True
+            warnings.warn(f"{root.address} gave bad bytes of {name}, which another root or try had whole: restore its copy")
 
 
 @dataclass
@@ -236,6 +245,7 @@ class Roots:
                 data = self._answer(name, root, future, check, result)
                 if data is not None:
                     root.count("hedges_won", hedged)
+                    _name_once(name, result.bad)
                     for other in running:
                         other.cancel()
                     return data
