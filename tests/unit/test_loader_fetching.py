@@ -152,7 +152,7 @@ def test_streams_that_share_a_cache_fetch_the_set_once(made, tmp_path):
             for stream in streams:
                 stream.close()
     assert len(found) == 48 and set(found) == set(found[:24]) and sent == tars
-    assert misses <= 4, "only what was asked for before its chunk was begun"
+    assert misses < 24, "only what was asked for before its chunk was begun: nothing of the second epoch"
 
 
 @pytest.mark.parametrize("environment, here", [
