@@ -37,7 +37,7 @@ class Bench:
     """A set of ``SHARDS`` shards and one of a tenth of it, on every one of ``hosts``."""
 
     def __init__(self, folder: Path, stack: ExitStack):
-        self.folder, self._numbers = folder, count()
+        self.folder, self._stack, self._numbers = folder, stack, count()
         sets = folder / "sets"
         self.keys = write(SAMPLES, sets / "all")
         write(SAMPLES // MORE_SHARDS, sets / "tenth")
@@ -50,6 +50,7 @@ class Bench:
         words = [sys.executable, str(Path(__file__).with_name("storage_epoch.py")), json.dumps(asdict(asked))]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": str(asked.world)}
         child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+        self._stack.callback(child.kill)  # where the benchmark ends early
         assert child.stdout is not None and child.stdout.readline() == "go\n", "it did not begin"
         return child
 

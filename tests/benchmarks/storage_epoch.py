@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from drivetrain import Camera, DataSpec, Encoded, Frame, Lidar, Source
+from drivetrain import Camera, ClassInfo, DataSpec, Encoded, Frame, Lidar, Source
 from drivetrain.plugins.loaders.webdataset.config import WebDatasetConfig
 from drivetrain.plugins.loaders.webdataset.loader import WebDatasetLoader
 
@@ -25,6 +25,7 @@ MICRO, WINDOW, POINTS, A_SHARD = 16, 8, 12_800, 80
 @dataclass
 class Sweeps:
     samples: int
+    classes: dict[str, list[ClassInfo]] = field(default_factory=dict)
 
     def index(self, root: Path, split: str) -> range:
         return range(self.samples)

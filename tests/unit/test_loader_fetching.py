@@ -18,6 +18,7 @@ from drivetrain.plugins.loaders.webdataset.reader import ShardSet
 from drivetrain.plugins.loaders.webdataset.shards import Table
 from drivetrain.plugins.loaders.webdataset.storage.cache import Cache
 from drivetrain.plugins.loaders.webdataset.storage.config import CacheConfig
+from drivetrain.plugins.loaders.webdataset.storage.pace import Pace
 from drivetrain.recipe import load_recipe
 from drivetrain.start import _data_ids
 from drivetrain.train import build_loader
@@ -67,6 +68,18 @@ def test_a_read_does_not_wait_for_a_chunk_whose_bytes_stopped_coming(fetched):
     began = time.monotonic()
     assert cache.read(5, 100, 50) is None and cache.read(6, 0, 10) is None
     assert time.monotonic() - began < 2 and not cache.counters["waits"]
+
+
+def test_a_chunk_is_not_late_where_a_small_file_would_be():
+    pace, chunk = Pace(), 4 << 20
+    for _ in range(50):
+        pace.note(0, 0.002)
+    assert pace.patience(0) < 0.1 and pace.patience(chunk) > 4
+    for _ in range(50):
+        pace.note(chunk, 0.5)
+    assert 1.4 < pace.patience(chunk) < 1.6 and pace.patience(0) < 0.1
+    pace.waited(chunk, 9.0)
+    assert pace.usual(chunk) == 9.0 and pace.usual(0) < 0.01
 
 
 def test_what_worker_processes_read_is_counted(made):
