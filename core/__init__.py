@@ -29,7 +29,7 @@ from .hookspecs import hookimpl
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
     from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers, whole_pieces
-    from .comm import Comm
+    from .comm import Comm, local_world_from_environment
     from .config import PluginConfig
     from .contracts import (
         Balance,
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
     "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
-    "comm": "Comm",
+    "comm": "Comm local_world_from_environment",
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
     "ShardSet Source StepResult Tracker TrackerContext TrainingStream",

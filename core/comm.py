@@ -134,6 +134,12 @@ def rank_from_environment() -> int:
     return _integer("RANK", 0)
 
 
+def local_world_from_environment() -> int:
+    """The number of this job's ranks on this host, without joining it: who shares what lies there."""
+    words = _from_slurm()
+    return int(words["LOCAL_WORLD_SIZE"]) if words else _local_world(_integer("WORLD_SIZE", 1))
+
+
 _SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_RANK": "SLURM_LOCALID",
           "LOCAL_WORLD_SIZE": "SLURM_STEP_TASKS_PER_NODE"}  # fmt: skip
 
@@ -141,13 +147,18 @@ _SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_R
 def _adopt_slurm() -> None:
     """Under ``srun``, put Slurm's words for a rank under the names that every launcher uses. Raises UserError without
     ``MASTER_ADDR`` and ``MASTER_PORT``, which Slurm does not give."""
-    if "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
-        return
-    if not {"MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
+    words = _from_slurm()
+    if words and not {"MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
         raise UserError("srun started several ranks that do not know where to meet",
                         remedy="before srun: export MASTER_ADDR=$(hostname) MASTER_PORT=29500")  # fmt: skip
-    for name, theirs in _SLURM.items():
-        os.environ[name] = os.environ[theirs].partition("(")[0].partition(",")[0]  # tasks a node: 8(x3)
+    os.environ.update(words)
+
+
+def _from_slurm() -> dict[str, str]:
+    """What every launcher says of a rank, from ``srun``; empty where it started fewer than two, or a launcher has said it."""
+    if "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
+        return {}
+    return {name: os.environ[theirs].partition("(")[0].partition(",")[0] for name, theirs in _SLURM.items()}  # 8(x3)
 
 
 def _integer(name: str, default: int) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .contracts import Loader
 from .errors import PluginError, RecipeError, UserError
 from .manager import Controls, PluginManager, get_manager
 from .recipe import Recipe, compare, load_recipe
@@ -80,10 +80,11 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
     resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint)) if plan.checkpoint else None)
     recipe = Recipe.from_resolved(plan.resolved, manager)
     run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
-    hosts = comm.gather(host_name())
+    hosts, ids = comm.gather(host_name()), comm.together(lambda: _data_ids(recipe, run.loader) if comm.is_main else None)
     if hosts is not None:
         run.folder.freeze(plan.written, plan.resolved)
-        made = provenance(manager.digest(), hosts, comm.world, _data_ids(recipe))
+        assert ids is not None, "rank 0 has gathered"
+        made = provenance(manager.digest(), hosts, comm.world, ids)
         append_record(run.folder.path / "provenance.jsonl", made)
         _introduce(run, say)
     train(run)
@@ -158,15 +159,15 @@ def _below(key: str, heads: tuple[str, ...]) -> bool:
     return any(key == head or key.startswith(head + ".") for head in heads)
 
 
-def _data_ids(recipe: Recipe) -> dict[str, Any]:
-    """Content and order ids of the shard sets, from their ``dataset.json``."""
-    out: dict[str, Any] = {}
+def _data_ids(recipe: Recipe, loader: Loader) -> dict[str, Any]:
+    """Content and order ids of the shard sets and of those that are joined to them, wherever they lie."""
+    sets: dict[str, str | tuple[str, ...]] = {}
     for split in ("train", "val"):
         for source in recipe.data_spec_sources(split):
-            path = Path(source.shards if isinstance(source.shards, str) else source.shards[0]) / "dataset.json"
-            info = json.loads(path.read_text()) if path.is_file() else {}
-            out[f"{split}.{source.name}"] = {k: info.get(k) for k in ("order_id", "content_id")}
-    return out
+            sets[f"{split}.{source.name}"] = source.shards
+            sets |= {f"{split}.{source.name}.{join.name}": join.shards for join in source.joins}
+    infos = {name: loader.open(shards).info for name, shards in sets.items()}
+    return {name: {k: info.get(k) for k in ("order_id", "content_id")} for name, info in infos.items()}
 
 
 def _same_plugins(plan: Plan) -> PluginManager:

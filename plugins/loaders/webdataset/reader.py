@@ -273,7 +273,13 @@ class ShardSet:
         name = f"{self.name(shard)}.tar"
 
         def fetch(offset: int, length: int) -> bytes:
-            return self.roots.read(name, offset, length, lambda data: len(data) == length)
+            def whole(data: bytes) -> bool:
+                return len(data) == length
+
+            try:  # so that a root's bad bytes are found while another one can be asked
+                return self.roots.read(name, offset, length, lambda data: whole(data) and table.matches(offset, data))
+            except Damage:
+                return self.roots.read(name, offset, length, whole)  # the rest of it is good
 
         length = min(self.cache.chunk, table.tar_bytes - number * self.cache.chunk)
         return self.cache.bring(table.checksum, number, length, fetch, stop)

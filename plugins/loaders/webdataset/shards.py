@@ -147,6 +147,15 @@ class Table:
             pieces[-1] = Piece(last.offset, start + size, [*last.files, (suffix, start, size, content)])
         return pieces
 
+    def matches(self, offset: int, data: bytes) -> bool:
+        """Whether ``data``, which lies at ``offset`` of the tar, is right as to every sample that is wholly in it."""
+        view, ends = memoryview(data), self.samples["offset"] + self.samples["length"]
+        inside = self.samples[(self.samples["offset"] >= offset) & (ends <= offset + len(data))]
+        return all(
+            xxhash.xxh3_64_intdigest(view[at - offset : at - offset + length]) == checksum
+            for at, length, checksum in inside[["offset", "length", "checksum"]].tolist()
+        )
+
     def to_bytes(self) -> bytes:
         suffixes = json.dumps(self.suffixes).encode()
         header = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(suffixes), len(self.samples), len(self.members), self.tar_bytes)

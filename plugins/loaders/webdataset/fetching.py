@@ -1,0 +1,51 @@
+"""What a stream fetches ahead into the node's cache: the chunks that its plans will need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from drivetrain import local_world_from_environment
+
+from .making import Samples
+from .pipeline import Plan
+from .reader import ShardSet
+from .storage.ahead import ReadAhead
+
+_AHEAD_A_ROOT, _AHEAD_THREADS = 4, 32  # chunks that are fetched at once
+
+
+class Fetching:
+    """Read-ahead for the plans of one stream, which draws from ``shards`` shards at once."""
+
+    def __init__(self, samples: Samples, shards: int):
+        self._samples, self._shards = samples, shards
+        self._sets = [found for found in samples.sources.sets if found.cache]
+        self._running = set[ReadAhead]()
+
+    @contextmanager
+    def ahead_of(self, plans: Iterator[Plan]) -> Iterator[ReadAhead | None]:
+        """Ends with the block. None, and nothing is fetched ahead, without a cache, or where it lacks the room for all that
+        is drawn from at once: a chunk would be gone before the next sample of it is drawn."""
+        room = min((found.cache.limit for found in self._sets if found.cache), default=0)
+        here = local_world_from_environment()  # processes that share the cache
+        if not self._sets or here * sum(map(self._open_bytes, self._sets)) > room:
+            yield None
+            return
+        chunk = max(found.cache.chunk for found in self._sets if found.cache)
+        threads = min(_AHEAD_THREADS, sum(max(1, found.roots.remote) for found in self._sets) * _AHEAD_A_ROOT)
+        ahead = ReadAhead(plans, lambda plan: self._samples.chunks(plan.requests), limit=room // (2 * here * chunk),
+                          threads=threads)  # fmt: skip
+        self._running.add(ahead)
+        try:
+            yield ahead
+        finally:
+            ahead.close()
+            self._running.discard(ahead)
+
+    def close(self) -> None:
+        for ahead in list(self._running):
+            ahead.close()
+
+    def _open_bytes(self, found: ShardSet) -> int:
+        return found.tar_bytes * min(found.shards, self._shards) // max(1, found.shards)
