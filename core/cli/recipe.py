@@ -56,9 +56,8 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
     for split in ("train", "val"):
         for source in loaded.data_spec_sources(split):
             for root in [source.shards] if isinstance(source.shards, str) else source.shards:
-                folder = _folder(root)
-                if "://" not in root and not folder.is_dir():
-                    typer.echo(f"warning: {source.where}: no folder {folder} here yet", err=True)
+                if "://" not in root and not _folder(root).is_dir():
+                    typer.echo(f"warning: {source.where}: no folder {root} here yet", err=True)
     for section, chosen in loaded.plugins.items():
         for key, why in (chosen.config.advice(loaded) if isinstance(chosen.config, PluginConfig) else {}).items():
             typer.echo(f"warning: {loaded.where(f'{section}.{key}')}: {why}", err=True)
