@@ -42,7 +42,7 @@ class BalanceSection(Section):
 
 
 class Addressed(Section):
-    shards: str | list[str] = Field(description="the shard set, or WebDataset tars: folder, address or DIR/cam-{000..127}.tar")
+    shards: str | list[str] = Field(description="the folder or address of a shard set or of WebDataset tars")
 
     @property
     def addresses(self) -> str | tuple[str, ...]:

@@ -95,11 +95,11 @@ def _inside(folder: Path) -> tuple[Path, list[Tar]]:
 
 def _matching(pattern: str) -> tuple[Path, list[Tar]]:
     """The tars that a pattern names, in its order, below the folder that all of them are in."""
-    from braceexpand import UnbalancedBracesError, braceexpand
+    from braceexpand import braceexpand
 
     try:
         paths = list(braceexpand(pattern))
-    except UnbalancedBracesError as error:
+    except ValueError as error:
         raise DataError(f"{pattern}: its braces do not match", remedy="such as cam-{000000..000127}.tar") from error
     folder, missing, tars = Path(os.path.dirname(pattern.partition("{")[0])), [], []
     _refuse_packed(folder, paths)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from drivetrain import DataError, Encoded, Frame
+from drivetrain import Camera, DataError, Encoded, Frame, Lidar
 
 from ..checks import DETECTION, SEGMENTATION, stored_size
 from ..reader import parse
@@ -71,7 +71,8 @@ def _row_of_own(frame: Frame) -> dict[str, Any]:
     cameras = frame.cameras.values()
     boxes = Counter(name for camera in cameras if camera.boxes is not None for name in camera.boxes.names)
     tasks = {SEGMENTATION: any(c.semantic is not None for c in cameras), DETECTION: any(c.boxes is not None for c in cameras)}
-    times = [sensor.timestamp for sensor in (*cameras, *frame.lidars.values()) if sensor.timestamp is not None]
+    sensors: list[Camera | Lidar] = [*cameras, *frame.lidars.values()]
+    times = [sensor.timestamp for sensor in sensors if sensor.timestamp is not None]
     return {
         "key": frame.key, "scene": frame.scene, "timestamp": times[0] if times else None, "tags": dict(frame.tags),
         "labelled": sorted(task for task, there in tasks.items() if there),

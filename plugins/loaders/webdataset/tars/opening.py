@@ -62,7 +62,7 @@ def with_classes(info: Mapping[str, Any], roots: Roots, where: str) -> Mapping[s
 
 def _class(values: str | Mapping[str, Any], number: int) -> dict[str, Any]:
     """A mere name takes its place in the list as id."""
-    found = {"id": number, "name": values} if isinstance(values, str) else {"id": number, **values}
+    found: dict[str, Any] = {"id": number, "name": values} if isinstance(values, str) else {"id": number, **values}
     return {**found, "name": str(found["name"]), "id": int(found["id"])}
 
 
