@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
     from .processes import process_pool
+    from .progress import Progress
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
     from .seeding import Rng, hash_array, hash_key
@@ -103,6 +104,7 @@ _HOMES = {
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
     "processes": "process_pool",
+    "progress": "Progress",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
     "seeding": "Rng hash_array hash_key",

@@ -42,7 +42,7 @@ class BalanceSection(Section):
 
 
 class Addressed(Section):
-    shards: str | list[str] = Field(description="the shard set's folder or address")
+    shards: str | list[str] = Field(description="the folder or address of a shard set or of WebDataset tars")
 
     @property
     def addresses(self) -> str | tuple[str, ...]:

@@ -27,7 +27,7 @@ def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
         what = f"frame {frame.key!r}, camera {name!r}"
         if camera.image is None:
             raise DataError(f"{what}: there is no image", where=where)
-        size = _stored_size(camera.image, what, where)
+        size = stored_size(camera.image, what, where)
         if size != (camera.height, camera.width):
             stated = f"{camera.width} x {camera.height}"
             raise DataError(f"{what}: the image is {size[1]} x {size[0]}, the frame says {stated}", where=where)
@@ -126,7 +126,7 @@ def _box_counts(boxes: Boxes, infos: Sequence[ClassInfo], what: str, where: str)
     return {name: boxes.names.count(name) for name in names if name in boxes.names}
 
 
-def _stored_size(image: Encoded, what: str, where: str) -> tuple[int, int]:
+def stored_size(image: Encoded, what: str, where: str) -> tuple[int, int]:
     """(height, width) from the picture's header."""
     try:
         height, width = declared_size(image)

@@ -11,7 +11,7 @@ from drivetrain import DataSpec, Frame, Sample
 
 from .checks import SEGMENTATION
 from .reader import parse
-from .samples import OpenSource, Outputs, SampleMaker, cameras_of
+from .samples import OpenSource, Outputs, SampleMaker, cameras_of, refuse_unlabelled
 from .shards import Damage
 from .sources import Sources
 from .storage.ahead import Chunk
@@ -54,6 +54,8 @@ class Samples:
     def __init__(self, spec: DataSpec, training: bool, storage: StorageConfig | None = None):
         self.storage = storage
         sources = [OpenSource.open(source, spec, storage) for source in spec.sources]
+        if training:
+            refuse_unlabelled(spec, sources)
         self._spec, self.training, self.sources = spec, training, Sources(sources, training)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
         self.with_mask = SEGMENTATION in spec.tasks

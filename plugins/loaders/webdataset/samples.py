@@ -84,14 +84,24 @@ class OpenSource:
 
 
 def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Reader:
-    if task not in shards.classes:
+    if task not in shards.classes and not shards.lacks(task):
+        masks = "its masks need a list of classes: see classes.json in docs/loading.md" if shards.plain else None
         had = ", ".join(sorted(shards.classes)) or "no task"
         raise RecipeError(f"source {source.name!r} ({shards.path}) has no labels of {task}: it has {had}",
-                          where=source.where, near=near_matches(task, shards.classes))  # fmt: skip
-    infos, mapping = shards.classes[task], source.taxonomy.get(task, {})
+                          where=source.where, near=near_matches(task, shards.classes), remedy=masks)  # fmt: skip
+    infos, mapping = shards.classes.get(task, ()), source.taxonomy.get(task, {})
     undeclared = np.ones(256, np.uint8)
     undeclared[[info.id for info in infos if info.id < 256] + [IGNORE]] = 0
     return Reader(Taxonomy.build(source.name, task, infos, spec.classes[task], mapping, source.where), undeclared)
+
+
+def refuse_unlabelled(spec: DataSpec, sources: Sequence[OpenSource]) -> None:
+    """Raises RecipeError for a task of which no source has a label: nothing would be learnt."""
+    for task in spec.tasks:
+        if all(source.shards.lacks(task) for source in sources):
+            raise RecipeError(f"no source has labels of {task}: {', '.join(source.shards.path for source in sources)}",
+                              where=sources[0].asked.where,
+                              remedy="docs/loading.md says how tars carry labels; overlays lie over them")  # fmt: skip
 
 
 def cameras_of(spec: DataSpec, sources: list[OpenSource]) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from drivetrain import DataError, hash_key
 from .reader import ShardSet
 from .samples import OpenSource
 from .selection import select, selects
-from .shards import order_id
 
 
 @dataclass(frozen=True)
@@ -165,4 +164,4 @@ def _order_id(shards: ShardSet, count: int) -> str:
     """The set's, as it was when it had ``count`` shards."""
     if count == shards.shards:
         return shards.info["order_id"]
-    return order_id([(shards.name(i), size) for i, size in enumerate(shards.sizes[:count].tolist())])
+    return shards.order_id(count)

@@ -150,7 +150,7 @@ class _Job:
     def _kept(self, number: int, refs: Sequence[Any]) -> bool:
         """False where the shard is missing, damaged, or its first or last frame is by now another in the dataset."""
         try:
-            rows, shard = read_rows(self.out, number), ShardFile(self.out / shard_name(number))
+            rows, shard = read_rows(rows_file(self.out, number)), ShardFile(self.out / shard_name(number))
             if not shard.whole or (len(shard.table), shard.table.checksum) != (len(refs), rows.checksum):
                 return False
             ends = {0, len(refs) - 1}
@@ -168,7 +168,7 @@ class _Job:
                 tar.add(frame.key, frame_to_parts(frame))
             table = tar.publish()
         index = table_of(rows, path.name, self.plan.start(number))
-        write_rows(self.out, number, ShardRows(index, table.tar_bytes, table.checksum, sizes_of(rows)))
+        write_rows(rows_file(self.out, number), ShardRows(index, table.tar_bytes, table.checksum, sizes_of(rows)))
         return table.tar_bytes
 
 

@@ -55,11 +55,16 @@ def default_folder() -> Path:
     return Path(named) if named else Path(tempfile.gettempdir()) / f"drivetrain-cache-{os.getuid()}"
 
 
+def cache_folder(config: CacheConfig | None) -> Path:
+    """The cache's folder, as it is configured or by default."""
+    return Path(config.path) if config and config.path else default_folder()
+
+
 class Cache:
     """Safe to use from several threads and processes. ``chunk``: bytes of a chunk; ``limit``: bytes of all of them."""
 
     def __init__(self, config: CacheConfig):
-        self.folder = Path(config.path) if config.path else default_folder()
+        self.folder = cache_folder(config)
         self.chunk, self.limit = max(1, int(config.chunk_mb * 2**20)), int(config.max_gb * 1e9)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.counters = dict.fromkeys(("hits", "misses", "waits", "dropped", "bytes_ahead"), 0.0)

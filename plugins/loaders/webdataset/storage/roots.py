@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 
 from drivetrain import DataError, hash_key
@@ -146,6 +147,11 @@ class Roots:
         Raises Damage where every root that has the file gives bad bytes, NotThere where none has it, StorageError where
         one refuses it or none answers in time."""
         return self._fetch(name, lambda store: store.read(name, offset, length), check, length)
+
+    def path(self, name: str) -> Path:
+        """Where a file lies on the first root, all of them folders, that has it; on the first one where none has."""
+        paths = [Path(root.address) / name for root in self.roots]
+        return next((path for path in paths if path.exists()), paths[0])
 
     @property
     def remote(self) -> int:
