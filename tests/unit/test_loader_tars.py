@@ -373,6 +373,14 @@ def test_what_is_left_of_a_set_of_ours_is_no_plain_tars(tmp_path):
         open_shards("s3://bucket/cam-{0..3}.tar")
 
 
+def test_the_files_that_energon_leaves_beside_tars_are_no_remains_of_ours(tmp_path):
+    folder = write(tmp_path / "tars")
+    for tar in list(folder.glob("*.tar")):
+        tar.with_name(tar.name + ".idx").write_bytes(b"")
+    (folder / ".nv-meta").mkdir()
+    assert len(open_shards(folder)) == 37
+
+
 def test_damage_after_the_index_was_made_is_replaced_and_a_broken_picture_counts_as_damaged(tmp_path, capfd):
     folder = write(tmp_path / "tars")
     with webdataset.TarWriter(str(folder / "zz.tar")) as out:

@@ -133,7 +133,8 @@ def _merged(tars: Iterable[Tar]) -> tuple[Tar, ...]:
 
 def _refuse_remains(folder: Path, names: Sequence[str]) -> None:
     """A set of ours without its first file must not be read as if its labels, classes and checksums had never been."""
-    left = [name for name in names if name in (SHARDS_FILE, INDEX_FILE) or name.endswith(".idx")]
+    tables = [name for name in names if name.endswith(".idx") and not name.endswith(".tar.idx")]  # those are Energon's
+    left = [name for name in names if name in (SHARDS_FILE, INDEX_FILE)] + tables
     if left:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         raise DataError(f"{folder} has no {DATASET_FILE}, but {left[0]}{more} of a shard set: it is one that is not whole",
