@@ -168,6 +168,22 @@ def test_streams_that_share_a_cache_fetch_the_set_once(made, tmp_path):
     assert misses < 24, "only what was asked for before its chunk was begun: nothing of the second epoch"
 
 
+@pytest.mark.parametrize(("here", "ahead"), [("1", False), ("4", True)])
+def test_of_few_shards_a_node_fetches_ranges_where_chunks_would_mostly_be_others(made, tmp_path, here, ahead, monkeypatch):
+    """Six shards, all of which eight slots draw from, on two nodes or on eight."""
+    folder, _ = made
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", here)
+    with serving(folder) as address:
+        config = loader(storage=storage(tmp_path).model_dump())
+        stream = config.training(spec(address), batch_global=16, batch_micro=2, rank=3, world=8, threads=1, pin=False)
+        try:
+            for _, batch in zip(range(3), stream.batches(0)):
+                batch.release()
+            assert bool(stream.counters()["cache/bytes_ahead"]) == ahead
+        finally:
+            stream.close()
+
+
 @pytest.mark.parametrize("environment, here", [
     ({}, 1), ({"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, 4), ({"LOCAL_SIZE": "2", "WORLD_SIZE": "4", "RANK": "1"}, 2),
     ({"SLURM_STEP_NUM_TASKS": "24", "SLURM_STEP_TASKS_PER_NODE": "8(x3)", "SLURM_PROCID": "9", "SLURM_LOCALID": "1"}, 8),
