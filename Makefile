@@ -63,7 +63,7 @@ scale: $(READY)
 kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
 
-# Makes network namespaces: needs root and iproute2.
+# Training epochs over HTTP roots in network namespaces: needs root, iproute2 and nginx; about ten minutes.
 bench-storage: $(READY)
 	$(BIN)/python tests/benchmarks/storage.py
 

@@ -8,6 +8,7 @@ and nginx. Prints JSON lines; rates and ratios are medians of interleaved rounds
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ from typing import Any
 from storage_epoch import A_SHARD, MICRO, WINDOW, Asked, Came, write
 from storage_hosts import Host, bridge, host
 
-ROOTS, SHARDS, ROUNDS, RATE, SLOW = 4, 40, 3, "200mbit", "20mbit"
+ROOTS, SHARDS, ROUNDS = 4, 40, 3
 SAMPLES = SHARDS * A_SHARD
 SHORT = SAMPLES // MICRO // 4  # batches, where no whole epoch is needed
 THREADS, MORE_SHARDS = (1, 2, 4, 8), 10
@@ -36,14 +37,15 @@ Child = subprocess.Popen[str]
 class Bench:
     """A set of ``SHARDS`` shards and one of a tenth of it, on every one of ``hosts``."""
 
-    def __init__(self, folder: Path, stack: ExitStack):
+    def __init__(self, folder: Path, stack: ExitStack, mbit: float):
+        self.mbit = mbit
         self.folder, self._stack, self._numbers = folder, stack, count()
         sets = folder / "sets"
         self.keys = write(SAMPLES, sets / "all")
         write(SAMPLES // MORE_SHARDS, sets / "tenth")
         self.tars = sum(path.stat().st_size for path in (sets / "all").glob("*.tar"))
         stack.enter_context(bridge())
-        self.hosts = [stack.enter_context(host(i, sets, folder / f"host{i}", RATE)) for i in range(ROOTS)]
+        self.hosts = [stack.enter_context(host(i, sets, folder / f"host{i}", mbit)) for i in range(ROOTS)]
 
     def start(self, roots: int = ROOTS, batches: int = SAMPLES // MICRO, name: str = "all", **more: Any) -> Child:
         asked = Asked([f"{h.address}/{name}" for h in self.hosts[:roots]], batches, **more)
@@ -88,12 +90,13 @@ def say(figure: str, value: float, unit: str, **more: Any) -> None:
 
 
 @contextmanager
-def slowed(made: Host) -> Iterator[None]:
-    made.rate(SLOW)
+def slowed(made: Host, mbit: float) -> Iterator[None]:
+    """At a tenth of its rate."""
+    made.rate(mbit / 10)
     try:
         yield
     finally:
-        made.rate(RATE)
+        made.rate(mbit)
 
 
 def with_one_cut(bench: Bench, usual: float) -> Came:
@@ -110,22 +113,22 @@ def with_one_cut(bench: Bench, usual: float) -> Came:
             gone.link("up")
 
 
-def epochs(bench: Bench) -> None:
+def epochs(bench: Bench, rounds: int) -> None:
     """Four roots against one, one of them slow, one of them cut."""
-    rounds = []
-    for _ in range(ROUNDS):
+    rows = []
+    for _ in range(rounds):
         one, four = bench.epoch(1), bench.epoch()
-        with slowed(bench.hosts[3]):
+        with slowed(bench.hosts[3], bench.mbit):
             slow = bench.epoch()
-        rounds.append((one, four, slow, with_one_cut(bench, four.seconds)))
-    one, four, slow, cut = ([came.seconds for came in column] for column in zip(*rounds))
+        rows.append((one, four, slow, with_one_cut(bench, four.seconds)))
+    one, four, slow, cut = ([came.seconds for came in column] for column in zip(*rows))
 
     def median(values: Any) -> float:
         return statistics.median(values)
 
     for name, roots in (("one_root", 0), ("four_roots", 1)):
-        first = median(row[roots].first for row in rounds)
-        say(name, median(rate(row[roots]) for row in rounds), "MB/s", first_batch_s=round(first, 2))
+        first, cpu = (median(getattr(row[roots], what) for row in rows) for what in ("first", "cpu"))
+        say(name, median(rate(row[roots]) for row in rows), "MB/s", first_batch_s=round(first, 2), cpu_s=round(cpu, 2))
     say("four_roots_vs_one", median(a / b for a, b in zip(one, four)), "ratio")
     say("epoch_with_one_slow_root", median(a / b for a, b in zip(four, slow)), "of the rate of four healthy roots",
         slow_root="a tenth of the others' rate")  # fmt: skip
@@ -133,11 +136,11 @@ def epochs(bench: Bench) -> None:
         longest_s=round(max(cut), 1))  # fmt: skip
 
 
-def scaling(bench: Bench) -> None:
+def scaling(bench: Bench, rounds: int) -> None:
     """Without the cache, so that the reader threads themselves ask the roots."""
     by_threads: dict[int, list[float]] = {threads: [] for threads in THREADS}
     by_size: dict[str, list[float]] = {"tenth": [], "all": []}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for threads, rates in by_threads.items():
             rates.append(rate(ended(bench.start(batches=SHORT, threads=threads))))
         for name, rates in by_size.items():
@@ -171,17 +174,22 @@ def totals(ranks: list[Came]) -> dict[str, float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mbit", type=float, default=200, help="a root's rate: less where the cores are busy with other work")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
     if os.getuid() or not shutil.which("nginx"):
         sys.exit("needs root, since it makes network namespaces, and nginx")
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bench = Bench(folder, stack)
+        bench = Bench(folder, stack, arguments.mbit)
         for made in bench.hosts:  # nginx is up, and the files are in the memory of the machine
             ended(bench.start(roots=bench.hosts.index(made) + 1, batches=SHORT // 2))
-        say("set", bench.tars / 1e6, "MB", shards=SHARDS, samples=SAMPLES, window=WINDOW, micro=MICRO, rate_of_a_root=RATE)
+        say("set", bench.tars / 1e6, "MB", shards=SHARDS, samples=SAMPLES, window=WINDOW, micro=MICRO,
+            mbit_of_a_root=arguments.mbit, load=os.getloadavg()[0])  # fmt: skip
         over_the_wire(bench)
-        epochs(bench)
-        scaling(bench)
+        epochs(bench, arguments.rounds)
+        scaling(bench, arguments.rounds)
 
 
 if __name__ == "__main__":

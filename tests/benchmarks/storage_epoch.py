@@ -63,10 +63,12 @@ class Asked:
 
 @dataclass
 class Came:
-    """``seconds`` from asking for the first batch to having the last, ``first`` to having the first."""
+    """``seconds`` from asking for the first batch to having the last, ``first`` to having the first; ``cpu`` seconds meanwhile,
+    of all threads."""
 
     seconds: float = 0.0
     first: float = 0.0
+    cpu: float = 0.0
     bytes: float = 0.0
     keys: list[str] = field(default_factory=list)
     counters: dict[str, float] = field(default_factory=dict)
@@ -79,12 +81,13 @@ def read(asked: Asked) -> Came:
     stream = loader.training(spec, batch_global=MICRO * asked.world, batch_micro=MICRO, rank=asked.rank, world=asked.world,
                              threads=asked.threads, pin=False)  # fmt: skip
     print("go", flush=True)
-    came, began = Came(), time.monotonic()
+    came, began, used = Came(), time.monotonic(), time.process_time()
     for batch in islice(stream.batches(0), asked.batches):
         came.first = came.first or time.monotonic() - began
         came.keys += batch.keys
         came.bytes += sum(lidar.points.nbytes for lidar in batch.lidars.values())
         batch.release()
+    came.cpu = time.process_time() - used
     came.seconds, came.counters = time.monotonic() - began, dict(stream.counters())
     return came
 

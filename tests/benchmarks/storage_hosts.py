@@ -47,8 +47,8 @@ class Host:
     address: str
     log: Path
 
-    def rate(self, rate: str, change: str = "change") -> None:
-        limit = ["root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms"]
+    def rate(self, mbit: float, change: str = "change") -> None:
+        limit = ["root", "tbf", "rate", f"{mbit:g}mbit", "burst", "256kb", "latency", "50ms"]
         subprocess.run(["tc", "-n", self.name, "qdisc", change, "dev", "eth0", *limit], check=True)
 
     def link(self, state: str) -> None:
@@ -62,8 +62,8 @@ class Host:
 
 
 @contextmanager
-def host(number: int, folder: Path, here: Path, rate: str) -> Iterator[Host]:
-    """nginx on ``folder`` in a namespace of its own, whose link sends ``rate``; its files go to ``here``."""
+def host(number: int, folder: Path, here: Path, mbit: float) -> Iterator[Host]:
+    """nginx on ``folder`` in a namespace of its own, whose link sends ``mbit`` a second; its files go to ``here``."""
     name, address, veth = f"dtbench{number}", f"{NET}.{10 + number}", f"dtb{number}"
     made = Host(name, f"http://{address}:{PORT}", here / "access")
     ip("netns", "add", name)
@@ -72,7 +72,7 @@ def host(number: int, folder: Path, here: Path, rate: str) -> Iterator[Host]:
         ip("link", "set", veth, "master", BRIDGE, "up")
         ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
         made.link("up")
-        made.rate(rate, "add")
+        made.rate(mbit, "add")
         with nginx(name, address, folder, here):
             yield made
     finally:

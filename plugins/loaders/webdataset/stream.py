@@ -53,7 +53,7 @@ class TrainingStream:
             raise DataError("there is nothing to train on: the split is empty", where=self._sources.where)
         ahead = any(found.cache for found in self._sources.sets)  # it may be in the next pool already
         self._draws = Draws(self._sources, spec, cut.slots, cut.micro, window, len(cut.own) * (1 + ahead))
-        self._fetching = Fetching(self._samples, len(cut.own) * window)
+        self._fetching = Fetching(self._samples, len(cut.own) * window, self._draws.joined / len(cut.own))
         self.quarantine = Quarantine(max_damaged_share, len(self._draws))
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
         self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,

@@ -27,7 +27,7 @@ _REQUEST = 4 << 20  # bytes asked for at once: a slow root answers well within t
 _LOOK = 0.05  # seconds between two looks at a chunk that another process fetches
 _SPARE = 2 << 30  # bytes of the disk that are left to others
 _FRESH = 1.0  # seconds within which a use is not noted again
-_STALLED = 5.0  # seconds without a byte after which a chunk that is being fetched is not waited for
+_STALLED = 20.0  # seconds without a byte after which a chunk that is being fetched is not waited for
 _CHUNK, _PART = "chunk-", ".part"
 
 Fetch = Callable[[int, int], bytes]

@@ -9,8 +9,8 @@ from threading import Lock
 import numpy as np
 
 _FACTOR, _FLOOR_S = 3.0, 0.05
-_FIRST_S, _FIRST_RATE = 1.0, 2**20  # before enough requests have been seen; bytes a second
-_SEEN = 20  # requests before a percentile says something
+_FIRST_S, _FIRST_RATE = 1.0, 2**18  # before enough requests have been seen; bytes a second
+_SEEN = 5  # requests before their slowest say something
 
 
 @dataclass

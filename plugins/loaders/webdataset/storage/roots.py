@@ -27,6 +27,7 @@ from .config import StorageConfig
 from .pace import Pace
 from .stores import NotThere, Refused, Store, open_store
 
+_HEDGED = 0.1  # of the requests
 _BACKOFF_S = (0.05, 10.0)
 _ASIDE_S = (0.5, 30.0)  # how long a root that failed is asked last
 
@@ -222,7 +223,7 @@ class Roots:
             if not running:
                 continue
             last = [root for root, _ in running.values()][-1]
-            patience = last.pace.patience(size) if self._config.hedge and left else None
+            patience = last.pace.patience(size) if left and self._may_hedge() else None
             done, _ = wait(running, patience, FIRST_COMPLETED)
             hedging = not done
             if hedging and patience is not None:
@@ -238,6 +239,11 @@ class Roots:
                         other.cancel()
                     return data
         return result
+
+    def _may_hedge(self) -> bool:
+        """Where all roots are slow, asking twice makes them slower: what one root can have in flight, and a share of all."""
+        hedges, requests = (sum(root.counters[what] for root in self.roots) for what in ("hedges", "requests"))
+        return self._config.hedge and hedges <= self._config.in_flight + _HEDGED * requests
 
     def _answer(self, name: str, root: Root, future: Future[bytes], check: Check, result: _Round) -> bytes | None:
         try:
