@@ -403,7 +403,24 @@ def test_damage_after_the_index_was_made_is_replaced_and_a_broken_picture_counts
         opened.withdraw(["f001"])
 
 
-def test_random_damage_gives_an_answer(tmp_path, monkeypatch):
+def test_any_json_is_taken_for_what_it_has(tmp_path):
+    deep = b"[" * 100_000
+    own = {"key": "k", "scene": "s", "tags": {}, "cameras": {"camera": {"width": 64, "height": 48, "model": "pinhole"}}}
+    texts = [b"", b"3", b"[]", deep, b"\xff", b'{"scene": "\\ud800", "tags": {"a": [1], "b": 2, "\\udfff": null}}', b"{}"]
+    texts += [json.dumps({"scene": 7, "tags": 5, "timestamp": value}).encode() for value in (1 << 70, "now", True, 1.5)]
+    odd = [{"key": 5}, {"tags": []}, {"tags": {"a": 1}}, {"key": "\ud800"}, {"cameras": {"camera": 3}}, {"lidars": {"l": {}}}]
+    texts += [json.dumps(own | change).encode() for change in odd]
+    members = [(f"{i:02d}.{end}", data) for i, text in enumerate(texts) for end, data in (("jpg", JPG), ("json", text))]
+    tar_of(tmp_path / "a/0.tar", [*members, ("zz.json", json.dumps(own).encode()), ("zz.camera.jpg", JPG)])
+    opened = open_shards(tmp_path / "a")
+    assert [opened.frame(i).key for i in range(len(opened))] == [*[f"{i:02d}" for i in range(len(texts))], "k"]
+    assert opened.verify(full=True) == []
+    tar_of(tmp_path / "b/0.tar", [("\udcff.jpg", JPG)])
+    with pytest.raises(DataError, match=r"is no UTF-8"):
+        open_shards(tmp_path / "b")
+
+
+def test_random_damage_gives_an_answer(tmp_path):
     folder = write(tmp_path / "tars", range(4))
     whole, rng = (folder / "cam-000000.tar").read_bytes(), random.Random(1)
     for _ in range(60):

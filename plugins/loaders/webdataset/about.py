@@ -35,7 +35,8 @@ def read_info(roots: Roots, folder: Path, path: str) -> dict[str, Any]:
     except NotThere:
         if "://" in path:
             raise DataError(f"there is no shard set at {path}: no root has a {DATASET_FILE}",
-                            remedy="name the address that holds dataset.json and the shards") from None  # fmt: skip
+                            remedy="name the address that holds dataset.json and the shards; plain WebDataset tars are read "
+                            "from folders only: mount, copy or convert them") from None  # fmt: skip
         raise _missing(folder) from None
     except ValueError as error:
         raise DataError(f"{DATASET_FILE} is no JSON: {error}", where=path, remedy="write the set again") from error

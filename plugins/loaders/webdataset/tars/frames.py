@@ -33,9 +33,9 @@ class Found:
 
 def found_in(key: str, parts: Parts, notes: Notes) -> Found | None:
     """None where the sample has no picture. Raises ValueError for two files that would be one."""
-    frame = _own(parts)
-    if frame is not None:
-        return Found({suffix: suffix for suffix in parts}, _row_of_own(frame))
+    own = _own(parts)
+    if own is not None:
+        return Found({suffix: suffix for suffix in parts}, own)
     names = renamed(parts)
     pictures = {split_picture(name): suffix for suffix, name in names.items() if split_picture(name)}
     if not pictures:
@@ -54,17 +54,34 @@ def found_in(key: str, parts: Parts, notes: Notes) -> Found | None:
     return Found(names, row, json.dumps(meta, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _own(parts: Parts) -> Frame | None:
-    """The frame, where the json is laid out as ours."""
+def _own(parts: Parts) -> dict[str, Any] | None:
+    """The row, where the json is laid out as ours."""
     if "json" not in parts:
         return None
     try:
         frame = parse(parts)
-    except Damage:
+        row = _row_of_own(frame)
+        whole = _index_takes(row)
+    except (Damage, TypeError, AttributeError):
         return None
-    cameras, tags = frame.cameras.values(), frame.tags
-    whole = isinstance(frame.key, str) and isinstance(frame.scene, str) and all(isinstance(v, str) for v in tags.values())
-    return frame if whole and (cameras or frame.lidars) and all(camera.image for camera in cameras) else None
+    sensors = {**frame.cameras, **frame.lidars}
+    return row if whole and sensors and all(camera.image for camera in frame.cameras.values()) else None
+
+
+def _index_takes(row: Mapping[str, Any]) -> bool:
+    names = [name for counts in row["class_counts"].values() for name in counts]
+    texts = [row["key"], row["scene"], *row["tags"], *row["tags"].values(), *names]
+    return all(isinstance(text, str) and text == _text(text) for text in texts) and row["timestamp"] == _time(row["timestamp"])
+
+
+def _text(value: object) -> str:
+    """As UTF-8 can say it."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _time(value: object) -> int | None:
+    """ns, of a number that is one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63 else None
 
 
 def _row_of_own(frame: Frame) -> dict[str, Any]:
@@ -85,16 +102,20 @@ def _about(key: str, text: memoryview | None, notes: Notes) -> dict[str, Any]:
     """Scene, tags and timestamp, as far as a json of another layout has them by these names."""
     try:
         values = {} if text is None else json.loads(bytes(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         notes.add("json files that cannot be read", repr(f"{key}.json"))
         values = {}
     values = values if isinstance(values, dict) else {}
     scene, tags, time = values.get("scene"), values.get("tags"), values.get("timestamp")
     return {
-        "scene": str(scene) if isinstance(scene, (str, int)) else "",
-        "tags": {str(k): str(v) for k, v in tags.items() if isinstance(v, (str, int, float))} if isinstance(tags, dict) else {},
-        "timestamp": time if isinstance(time, int) and not isinstance(time, bool) and abs(time) < 1 << 63 else None,
+        "scene": _text(scene) if isinstance(scene, (str, int)) else "",
+        "tags": {_text(k): _text(v) for k, v in tags.items() if _is_plain(v)} if isinstance(tags, dict) else {},
+        "timestamp": _time(time),
     }
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (str, int, float))
 
 
 def _size(content: memoryview, name: str, key: str, notes: Notes) -> tuple[int, int]:

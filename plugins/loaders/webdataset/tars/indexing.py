@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 
 from drivetrain import DataError, Progress
 
@@ -31,6 +32,7 @@ from .listing import write_set
 from .walking import BadTar, walk
 
 _SHOWN = 10  # bad tars that are named
+_EVERY_S = 5.0  # seconds between two words on tars of which none is done
 _THREADS = (4, 32)  # at least, for file systems that answer late, and at most
 
 
@@ -43,8 +45,8 @@ def index_of(tars: Tars, storage: StorageConfig | None) -> Path:
     if (folder / DATASET_FILE).exists():
         return folder
     try:
-        for name in ("tars", "sets"):
-            (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (home.parent, home, home / "tars", home / "sets"):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(folder.with_suffix(".lock"), tars):
             if not (folder / DATASET_FILE).exists():
                 _make(tars, home, folder)
@@ -99,7 +101,7 @@ class _Walker:
 
     def __init__(self, folder: Path, progress: Progress):
         self._folder, self._progress, self._lock = folder, progress, Lock()
-        self._tars, self._bytes, self._stop = 0, 0, False
+        self._tars, self._bytes, self._told, self._stop = 0, 0, monotonic(), False
 
     def walk(self, tars: Tars) -> list[ShardRows]:
         """Of every tar, those that were read before aside. Raises DataError naming the bad ones, once all have been read."""
@@ -140,7 +142,10 @@ class _Walker:
             if self._stop:
                 raise _Stopped
             self._tars, self._bytes = self._tars + tars, self._bytes + size
-            size_mb = self._bytes / 1e6
+            now = monotonic()
+            if not tars and now - self._told < _EVERY_S:
+                return
+            self._told, size_mb = now, self._bytes / 1e6
             self._progress.advance(self._tars, f"{size_mb:.0f} MB, {size_mb / self._progress.seconds:.1f} MB/s")
 
 

@@ -54,6 +54,8 @@ def walk(path: Path, shard: str, advance: Callable[[int], None]) -> tuple[Table,
         for key, members in groupby(_members(fd, path, notes), lambda member: member[0]):
             if key in seen:
                 raise BadTar(f"the files of sample {key!r} do not follow each other, or two samples have that key")
+            if not _is_utf8(key):
+                raise BadTar(f"the name {key!r} is no UTF-8")
             seen[key] = None
             found, length = _sample(fd, key, list(members), builder, notes)
             advance(length)
@@ -66,6 +68,10 @@ def walk(path: Path, shard: str, advance: Callable[[int], None]) -> tuple[Table,
     ends = {"first": next(iter(seen), None), "last": next(reversed(seen), None)}
     checksum = int.from_bytes(table.to_bytes()[-8:], "little")
     return table, ShardRows(table_of(rows, shard, 0), size, checksum, sizes_of(rows), {**ends, "notes": notes.found})
+
+
+def _is_utf8(name: str) -> bool:
+    return name == name.encode("utf-8", "replace").decode()
 
 
 def _sample(fd: int, key: str, members: Sequence[Member], builder: TableBuilder, notes: Notes) -> tuple[Found | None, int]:
