@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage scale kills lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving scale kills lint types clean
 
 setup: $(READY)
 
@@ -55,13 +55,18 @@ bench-loader: $(READY)
 bench-sharding: $(READY)
 	$(BIN)/python tests/benchmarks/sharding.py
 
+# How long a step is held up by a save, asynchronous against synchronous: two minutes.
+bench-saving: $(READY)
+	$(BIN)/python tests/benchmarks/saving.py
+
 # 10^9 samples in 10^6 shards on 4,096 ranks: exactly once, resume, memory, what a node fetches.
 scale: $(READY)
 	$(BIN)/python tests/benchmarks/scale.py
 
-# kill -9 of ranks at 20 random moments of an epoch, resumed with other numbers of ranks.
+# kill -9 of ranks at 20 random moments of an epoch, and at 100 of saves and between them, resumed with other numbers of ranks.
 kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
+	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_saving.py
 
 # Training epochs over HTTP roots in network namespaces: needs root, iproute2 and nginx; about ten minutes.
 bench-storage: $(READY)

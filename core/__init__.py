@@ -28,7 +28,7 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
-    from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers, whole_pieces
+    from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
     from .comm import Comm, local_world_from_environment
     from .config import PluginConfig
     from .contracts import (
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
+    from .saving import FragmentWriter
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
     from .taxonomy import DROP, Taxonomy
@@ -87,7 +88,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
-    "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
+    "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
     "comm": "Comm local_world_from_environment",
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
@@ -107,6 +108,7 @@ _HOMES = {
     "progress": "Progress",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
+    "saving": "FragmentWriter",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy",
     "tasks": "IGNORE TASKS",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .frame import CameraLabels, ClassInfo, Frame
     from .prediction import Prediction
     from .sample import Transform
+    from .saving import FragmentWriter
 
 # ---------------------------------------------------------------- data
 
@@ -246,8 +247,9 @@ class Engine(Protocol):
         """Norms' running statistics averaged over ranks; collective."""
         ...
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's files (`drivetrain.checkpoint.FragmentWriter`)."""
+    def save(self, writer: FragmentWriter) -> None:
+        """Add what this rank owns: pieces of the weights with their optimizer state and, on one rank, the buffers. What
+        all ranks hold, one of them adds. ``writer`` takes the values over at once and writes behind the training."""
         ...
 
     def load(self, checkpoint: Any) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .batch import Batch
 from .check import Demand, GraphCheck
-from .checkpoint import Checkpoint, FragmentWriter, persistent_buffers, whole_pieces
+from .checkpoint import Checkpoint, persistent_buffers, whole_pieces
 from .contracts import EngineContext, StepResult
 from .model import Losses, loss_terms
 from .prediction import Prediction
+from .saving import FragmentWriter
 
 
 class BaseEngine:
@@ -124,14 +124,12 @@ class ReplicaEngine(BaseEngine):
         self.optimizer.zero_grad(set_to_none=True)
         return norm, taken
 
-    def save(self, folder: Path) -> None:
+    def save(self, writer: FragmentWriter) -> None:
         """Every rank writes its share of what all of them hold."""
         comm = self.context.comm
-        writer = FragmentWriter(folder, comm.rank)
         writer.add_pieces(whole_pieces(self.model, comm.rank, comm.world), self.optimizer)
         if comm.is_main:
             writer.add_buffers(self.model)
-        writer.close()
 
     def load(self, checkpoint: Checkpoint) -> None:
         checkpoint.load_pieces(whole_pieces(self.model), self.optimizer)

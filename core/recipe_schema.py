@@ -156,6 +156,7 @@ class CheckpointSection(Section):
     at_end: bool = Field(True, description="save after the last step")
     keep: Count = Field(3, description="how many of the newest are kept")
     best: str | None = Field(None, description="the metric whose best checkpoint is kept too")
+    asynchronous: bool = Field(True, description="write behind the training, which waits for a copy in host memory alone")
 
 
 class Gate(Section):

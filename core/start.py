@@ -77,7 +77,7 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
         raise plan
     assert plan is not None
     manager = comm.together(lambda: _same_plugins(plan))
-    resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint)) if plan.checkpoint else None)
+    resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint), content=False) if plan.checkpoint else None)
     recipe = Recipe.from_resolved(plan.resolved, manager)
     run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
     hosts, ids = comm.gather(host_name()), comm.together(lambda: _data_ids(recipe, run.loader) if comm.is_main else None)

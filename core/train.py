@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from .batch import Batch
-from .checkpoint import Checkpoint, checkpoint_path, commit, retire
+from .checkpoint import Checkpoint
 from .comm import Comm
 from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
 from .curves import draw_curves
@@ -27,6 +27,7 @@ from .model import Model, ModelContext
 from .progress import Progress
 from .recipe import Recipe
 from .run import RunFolder, append_record
+from .saving import Saver
 from .seeding import hash_key
 from .weights import initialise, read_weights, restore
 
@@ -100,6 +101,7 @@ class Training:
         states = comm.all_gather(self.stream.state(self.step))
         comm.together(lambda: _check_agreement(states))
         self.engine = self._build_engine(resume)
+        self.saver = Saver(folder.checkpoints, comm, recipe.checkpoint, self._tell_saved, self.progress.say)
         self.trackers: dict[str, Tracker] = {}
 
     # ---- what it is made of
@@ -150,6 +152,7 @@ class Training:
         engine = recipe.plugin("parallelism").build(context)
         if resume:
             engine.load(resume)
+            resume.close()
         return engine
 
     @property
@@ -168,6 +171,7 @@ class Training:
                 self._tell("run_started")
             with self.progress:
                 yield
+                self.saver.wait()
             if self.comm.is_main:
                 draw_curves(self.folder.records(), self.folder.path / "curves.png")
         except BaseException as caught:
@@ -175,6 +179,7 @@ class Training:
             raise
         finally:
             self.stream.close()
+            self.saver.finish(error)
             if self.comm.is_main:
                 for tracker in self.trackers.values():
                     tracker.finish(error)
@@ -184,6 +189,7 @@ class Training:
         """The numbers of the steps to do; the first step of a run is 1."""
         self._since = time.monotonic()
         while self.step < self._last_step():
+            self.saver.poll()
             self.step += 1
             yield self.step
 
@@ -266,17 +272,8 @@ class Training:
     def save(self, step: int) -> None:
         """A checkpoint of this step; the newest few and the best stay."""
         self.engine.average_buffers()
-        path = checkpoint_path(self.folder.checkpoints, step)
-        if self.comm.is_main:  # what a killed save of this step left would be taken for this one's files
-            shutil.rmtree(path, ignore_errors=True)
-        self.comm.barrier()
-        self.engine.save(path)
         self._note_best(step)
-        if self.comm.is_main:
-            commit(path, self.comm.world, self._state(step))
-            retire(self.folder.checkpoints, self.recipe.checkpoint.keep, self.best["step"] if self.best else None)
-            self._tell("checkpoint_saved", path=path, step=step)
-        self.comm.barrier()
+        self.saver.begin(step, self.engine.save, self._state(step))
         self._since = time.monotonic()
 
     def is_due(self, what: str, step: int) -> bool:
@@ -337,6 +334,9 @@ class Training:
             tracker.log(step, {f"val/{k}": v for k, v in _flat(self.results).items()})
             tracker.panels(step, panels)
         self._tell("evaluation_finished", step=step, results=self.results)
+
+    def _tell_saved(self, path: Path, step: int) -> None:
+        self._tell("checkpoint_saved", path=path, step=step)
 
     def _keep_newest_predictions(self, newest: Path) -> None:
         for old in self.folder.predictions.iterdir():

@@ -15,10 +15,10 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..manager import Controls, Found, PluginManager, get_manager
-from . import data, doctor, eval, plugins, predict, recipe, train, weights
+from . import checkpoint, data, doctor, eval, plugins, predict, recipe, train, weights
 
 _HELP = "Train perception models for automated driving, from a laptop to a cluster."
-_GROUPS = {"plugins": plugins.app, "recipe": recipe.app, "data": data.app, "weights": weights.app}
+_GROUPS = {"plugins": plugins.app, "recipe": recipe.app, "data": data.app, "weights": weights.app, "checkpoint": checkpoint.app}
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train.train,
     "eval": eval.evaluate,

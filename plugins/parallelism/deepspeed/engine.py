@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,13 +55,10 @@ class DeepSpeedEngine(BaseEngine):
         with torch.no_grad():
             return self.engine(batch.to(self.device))
 
-    def save(self, folder: Path) -> None:
-        rank = self.context.comm.rank
-        writer = FragmentWriter(folder, rank)
+    def save(self, writer: FragmentWriter) -> None:
         writer.add_pieces(self._pieces(self.stage == 0), self._inner)
-        if rank == 0:
+        if self.context.comm.rank == 0:
             writer.add_buffers(self.model)
-        writer.close()
 
     def load(self, checkpoint: Checkpoint) -> None:
         """The optimizer's state; the weights were loaded before ZeRO cut them (see `EngineContext.build_model`)."""
