@@ -155,9 +155,7 @@ class Watch:
         if self._launchers and _launchers() != self._launchers:
             self._launchers = ()
             self._ask_to_leave(REQUEUE, "the launcher is gone", self._grace_s)
-        if self._deadline is not None and self._beaten > self._deadline:
-            print(f"rank {self.rank} could not leave within {self._grace_s:.0f} s (train.grace_s): step {self._step}, "
-                  f"{self._phase}; the newest checkpoint stands", file=sys.stderr)  # fmt: skip
+        if self._deadline is not None and self._beaten > self._deadline:  # the hub had an end to it: it is not heard
             leave_at_once(REQUEUE)
 
     def _hear(self) -> None:
@@ -186,7 +184,7 @@ class Watch:
             self._limit, self.stop = after, Stop(after, code, why)
             self._changed.notify_all()
         if grace_s is not None and self._deadline is None:
-            self._deadline = time.monotonic() + grace_s
+            self._deadline = time.monotonic() + grace_s + SILENT_S
 
     def _obey(self, code: int, behind: list[int]) -> None:
         """The job is lost. Rank 0 closes its trackers, if its main thread notices; the others have nothing to close."""
@@ -213,7 +211,7 @@ class Watch:
             now = time.monotonic()
             if self._asked is None:
                 self._asked = now
-                self._deadline = now + self._grace_s
+                self._deadline = now + self._grace_s + SILENT_S
                 self._ask_to_leave(REQUEUE, f"{signal.Signals(number).name} to rank {self.rank}", self._grace_s)
             elif number == signal.SIGTERM and now - self._asked > AGAIN_S and not self._ended.is_set():
                 print(f"rank {self.rank}: a second SIGTERM: leaving without a save", file=sys.stderr)

@@ -82,6 +82,7 @@ class Hub(Thread):
         self.timeout_s: float | None = None
         self.ranks: dict[int, Standing] = {}
         self._stop: dict[str, Any] | None = None
+        self._due = float("inf")
         self._trouble: float | None = None
         self._verdict = False
         self._alive = time.monotonic()
@@ -138,7 +139,7 @@ class Hub(Thread):
         elif kind == "left":
             standing.left = True
         elif kind == "stop" and self._stop is None:
-            self._stop = said
+            self._stop, self._due = said, time.monotonic() + (said["grace_s"] or float("inf"))
             self.tell_all("hold")
         elif kind == "held":
             standing.held = said["step"]
@@ -189,7 +190,10 @@ class Hub(Thread):
     def _judge_progress(self, now: float) -> None:
         """Ranks that wait in a collective stand still with the one that does not come: the least far is named."""
         there = {rank: s for rank, s in self.ranks.items() if not s.left}
-        if self.timeout_s is None or not there:
+        if self._stop is not None and now > self._due:
+            late = f"the ranks did not leave within {self._stop['grace_s']:.0f} s (train.grace_s); the newest checkpoint stands"
+            self._end(f"{late}\n{_places(there, now, [])}", self._stop["code"])
+        if self.timeout_s is None or not there or self._verdict:
             return
         early = min(s.begun for s in there.values()) <= 2  # the first steps compile and warm up
         limit = max(PATIENT_S, self.timeout_s) if early or any(s.phase in LONG for s in there.values()) else self.timeout_s
@@ -197,9 +201,8 @@ class Hub(Thread):
         if still > limit:
             least = min(s.moves for s in there.values())
             behind = [r for r, s in there.items() if s.moves == least] if any(s.moves > least for s in there.values()) else []
-            lines = [f"  {_names(ranks)} on {host}: {place}{'  <- behind' if ranks[0] in behind else ''}"
-                     for (host, place), ranks in _grouped(there, now).items()]  # fmt: skip
-            self._end(f"no rank has moved for {still:.0f} s (train.timeout_s)\n" + "\n".join(lines), 1, behind or list(there))
+            text = f"no rank has moved for {still:.0f} s (train.timeout_s)\n{_places(there, now, behind)}"
+            self._end(text, 1, behind or list(there))
 
     def _end(self, text: str, code: int, behind: list[int] | None = None) -> None:
         self._verdict = True
@@ -207,16 +210,16 @@ class Hub(Thread):
         self.tell_all("verdict", code=code, behind=behind or [])
 
 
-def _grouped(ranks: dict[int, Standing], now: float) -> dict[tuple[str, str], list[int]]:
-    """The ranks of one host that stand at one place, together."""
-    out: dict[tuple[str, str], list[int]] = {}
+def _places(ranks: dict[int, Standing], now: float, behind: list[int]) -> str:
+    """A line for the ranks of one host that stand at one place."""
+    places: dict[tuple[str, str, str], list[str]] = {}
     for rank, s in sorted(ranks.items()):
-        out.setdefault((s.host, f"{s.place()}, for {now - s.moved:.0f} s"), []).append(rank)
-    return out
-
-
-def _names(ranks: list[int]) -> str:
-    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
+        mark = "  <- behind" if rank in behind else ""
+        places.setdefault((s.host, f"{s.place()}, for {now - s.moved:.0f} s", mark), []).append(str(rank))
+    return "\n".join(
+        f"  rank{'s' if len(names) > 1 else ''} {', '.join(names)} on {host}: {place}{mark}"
+        for (host, place, mark), names in places.items()
+    )
 
 
 def _listen(backlog: int) -> socket.socket:
