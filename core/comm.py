@@ -123,6 +123,7 @@ class Comm:
 
     def close(self) -> None:
         self.watch.close()
+        self.barrier()  # none ends while another is at work: the launcher would end that, and the watch miss it
         if self._started and dist.is_initialized():
             dist.destroy_process_group()
             self._started = False

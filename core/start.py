@@ -93,7 +93,6 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
         _introduce(run, say)
     train(run)
     reached = figures(recipe, run.results) if run.results else {}
-    comm.barrier()  # a rank that left before rank 0 has closed its trackers would have the launcher end rank 0
     comm.close()  # after an error nothing is torn down: other ranks may be gone, and waiting for them would hang
     return Done(run.folder.path, reached, recipe.gates, comm.is_main, run.stopped)
 

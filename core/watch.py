@@ -191,8 +191,9 @@ class Watch:
         frame = sys._current_frames().get(main_thread().ident or 0)
         if self.rank in behind and frame is not None:
             print(f"rank {self.rank} is at:\n" + "".join(traceback.format_stack(frame)[-6:]), file=sys.stderr)
-        if self.rank == 0:
+        if self.hub is not None:
             self._ended.wait(RUN_DOWN_S)
+            self.hub.alone.wait(RUN_DOWN_S)  # a connection that ends with something unread loses what was sent
         leave_at_once(code)
 
     def _lose(self, why: str) -> None:

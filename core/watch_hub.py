@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 BEAT_S = 1.0
@@ -86,6 +86,8 @@ class Hub(Thread):
         self._trouble: float | None = None
         self._verdict = False
         self._alive = time.monotonic()
+        self.alone = Event()
+        """Every rank but rank 0 has ended."""
         self._server = _listen(world)
         self.port: int = self._server.getsockname()[1]
         self._selector = selectors.DefaultSelector()
@@ -104,6 +106,8 @@ class Hub(Thread):
                 self.tell_all("alive")
             if not self._verdict:
                 self._judge()
+            elif all(standing.gone or rank == 0 for rank, standing in self.ranks.items()):
+                self.alone.set()
 
     def tell_all(self, kind: str, **content: Any) -> None:
         for standing in list(self.ranks.values()):

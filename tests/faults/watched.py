@@ -47,7 +47,7 @@ def meet(folder: Path, rank: int, world: int, step: int) -> None:
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except OSError:
         return True
 
 
@@ -62,7 +62,8 @@ def broadcast(folder: Path, value):
 
 def main() -> None:
     folder, rank, world, steps, fault = Path(sys.argv[1]), *map(int, sys.argv[2:5]), json.loads(sys.argv[5])
-    (folder / f"pid-{rank}").write_text(str(os.getpid()))
+    (folder / f"aside-{rank}").write_text(str(os.getpid()))
+    (folder / f"aside-{rank}").rename(folder / f"pid-{rank}")
     while len(list(folder.glob("pid-*"))) < world:
         time.sleep(0.01)
     own = watch.Watch(rank, world)
@@ -80,6 +81,7 @@ def main() -> None:
     except Exception as error:
         own.fail(error)
     own.close()
+    meet(folder, rank, world, steps + 1)
     print(f"left after {step}")
     sys.exit(own.stop.code if own.stop and step < steps else 0)
 
