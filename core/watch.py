@@ -231,7 +231,7 @@ def _read_stop(path: Path) -> tuple[int, str]:
     words = path.read_text(errors="replace").split(maxsplit=1)
     path.unlink(missing_ok=True)
     code = int(words.pop(0)) if words and words[0].isdigit() else 0
-    return code, " ".join(words) or f"{path} was there"
+    return code, " ".join(words).strip() or f"{path} was there"
 
 
 def _launchers() -> tuple[int, ...]:

@@ -5,8 +5,10 @@ Needs root, iproute2, OpenSSH's client and server, and pdsh; `missing` says whic
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -49,8 +51,12 @@ class Hosts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for name in self.names:
+            inside = subprocess.run(["ip", "netns", "pids", self._space(name)], capture_output=True, text=True).stdout
+            for pid in inside.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
         for server in self._servers:
-            server.kill()
             server.wait()
         for name in self.names:
             subprocess.run(["ip", "netns", "delete", self._space(name)], capture_output=True)

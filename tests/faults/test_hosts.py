@@ -53,26 +53,26 @@ def test_what_is_wrong_with_a_host_is_said_before_the_start(shards, hosts):
 
 
 def test_a_host_that_vanishes_costs_time_and_not_a_sample(shards, hosts):
-    run, last = hosts.folder / "runs" / "cut", 40
+    run, last = hosts.folder / "runs" / "cut", 8
     command = [sys.executable, "-m", "drivetrain", "launch", SMALL, "--hostfile", hosts.hostfile("one", "two"), "--run", run,
                "--restarts", "2", f"train.steps={last}", "checkpoint.every=3"]  # fmt: skip
     log = hosts.folder / "log"
     process = subprocess.Popen(list(map(str, command)), stderr=log.open("w"), stdout=subprocess.DEVNULL,
                                env={**os.environ, **hosts.environment}, start_new_session=True)  # fmt: skip
     try:
-        end = time.monotonic() + 100
+        end = time.monotonic() + 200
         while max((r["step"] for r in read_records(run / "metrics.jsonl")), default=0) < 4:
             assert process.poll() is None and time.monotonic() < end, log.read_text()[-4000:]
             time.sleep(0.02)
         hosts.cut("two")
         began = time.monotonic()
-        assert process.wait(120) == 0, log.read_text()[-4000:]
+        assert process.wait(240) == 0, log.read_text()[-4000:]
         took = time.monotonic() - began
     finally:
         process.kill()
         process.wait()
     text = log.read_text()
-    assert "rank 1 on two has given no sign" in text and "going on with one (1)" in text and took < 100
+    assert "rank 1 on two has given no sign" in text and "going on with one (1)" in text and took < 200
     assert [len(r["hosts"]) for r in read_records(run / "provenance.jsonl")] == [2, 1]
     assert list(losses(open_run(run))) == list(range(1, last + 1))
     assert sorted(keys(open_run(run))) == [(step, slot) for step in range(1, last + 1) for slot in range(4)]
