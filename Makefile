@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-storage scale kills lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-storage scale kills faults lint types clean
 
 setup: $(READY)
 
@@ -58,6 +58,10 @@ scale: $(READY)
 # kill -9 of ranks at 20 random moments of an epoch, resumed with other numbers of ranks.
 kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
+
+# Every way in which a job of several ranks ends, under the real launchers: some minutes.
+faults: $(READY)
+	DRIVETRAIN_FAULTS=1 $(BIN)/python -m pytest -q tests/faults/test_leaving.py tests/faults/test_watch.py tests/faults/test_hosts.py
 
 # Makes network namespaces: needs root and iproute2.
 bench-storage: $(READY)

@@ -25,12 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from .cli import run
 
-        return run(arguments)
+        return watch.note_exit(run(arguments))
     except UserError as error:
         if watch.shared is not None:
             watch.shared.fail(error)
         print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return watch.note_exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         if watch.shared is not None:

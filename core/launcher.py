@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .hosts import PDSH_SSH, ssh_options
+from .watch import EXIT_FILE
 from .worlds import Host
 
 _EXPORTED = ("DRIVETRAIN_", "DS_", "GLOO_", "NCCL_", "OMP_", "TORCH_", "HF_HUB_OFFLINE", "WANDB_MODE")
@@ -23,17 +24,21 @@ _EXPORTED = ("DRIVETRAIN_", "DS_", "GLOO_", "NCCL_", "OMP_", "TORCH_", "HF_HUB_O
 
 @dataclass(frozen=True)
 class Command:
-    """``words`` to run with ``environment`` added to this process's."""
+    """``words`` to run with ``environment`` added to this process's. ``exit_file`` is where ranks leave their exit code under
+    a launcher that ends with its own."""
 
     words: list[str]
     environment: dict[str, str]
+    exit_file: Path | None = None
 
 
-def local_command(ranks: int, port: int, with_: str, train: Sequence[str]) -> Command:
-    """``ranks`` ranks on this host; ``with_`` is deepspeed or torchrun."""
+def local_command(ranks: int, port: int, with_: str, folder: Path, train: Sequence[str]) -> Command:
+    """``ranks`` ranks on this host; ``with_`` is deepspeed or torchrun, which knows no exit code but 1."""
     if with_ == "torchrun":
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder.resolve() / ".exit"
         head = [tool("torchrun"), "--nproc-per-node", str(ranks), "--master-addr", "127.0.0.1", "--master-port", str(port)]
-        return Command([*head, "--module", "drivetrain", *train], {})
+        return Command([*head, "--module", "drivetrain", *train], {EXIT_FILE: str(file)}, file)
     head = [tool("deepspeed"), "--quiet", "--num_accelerators", str(ranks), "--master_port", str(port)]
     return Command([*head, "--no_local_rank", "--module", "drivetrain", *train], _path())
 

@@ -60,19 +60,21 @@ class Supervisor:
     # ---- one attempt
 
     def _attempt(self, command: Command) -> int:
+        if command.exit_file is not None:
+            command.exit_file.unlink(missing_ok=True)
         process = subprocess.Popen(command.words, env=os.environ | command.environment, start_new_session=True,
                                    preexec_fn=_end_with_parent)  # fmt: skip
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    return _exit_code(process.wait(0.5))
+                    return _exit_code(process.wait(0.5), command)
                 if self._told is not None:
-                    return self._leave(process)
+                    return self._leave(process, command)
         except KeyboardInterrupt:
             _end(process, signal.SIGINT)
             return 130
 
-    def _leave(self, process: subprocess.Popen) -> int:
+    def _leave(self, process: subprocess.Popen, command: Command) -> int:
         """Tell the ranks through the run's folder, which all hosts see; end what does not leave in time."""
         if not self.folder.exists:
             _end(process, signal.SIGTERM)
@@ -86,7 +88,7 @@ class Supervisor:
             self.say("the ranks did not leave in time and are ended; the newest checkpoint stands")
             _end(process, signal.SIGTERM)
             return REQUEUE
-        return _exit_code(process.returncode)
+        return _exit_code(process.returncode, command)
 
     def _hear(self, number: int, _: object) -> None:
         self._again = self._told is not None and number == signal.SIGTERM
@@ -140,7 +142,10 @@ def _maps() -> list[str]:
     return out
 
 
-def _exit_code(code: int) -> int:
+def _exit_code(code: int, command: Command) -> int:
+    """What the ranks ended with, as far as it is known."""
+    if code and command.exit_file is not None and command.exit_file.is_file():
+        return int(command.exit_file.read_text())
     return 128 - code if code < 0 else code
 
 

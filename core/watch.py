@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 from .errors import REQUEUE, UserError
 from .watch_hub import BEAT_S, SILENT_S, Hub, Line
 
+EXIT_FILE = "DRIVETRAIN_EXIT_FILE"
+"""The variable with the file where a rank leaves its exit code, since not every launcher passes it on."""
 RUN_DOWN_S = 5.0
 """How long rank 0 may take, once the job is lost, to close its trackers before it is ended."""
 AGAIN_S = 3.0
@@ -252,6 +254,14 @@ def _launchers() -> tuple[int, ...]:
 def leave_at_once(code: int) -> NoReturn:
     """Without the interpreter's teardown: threads of a process group whose other ranks are gone may abort it, and the
     launcher would see that in place of ``code``."""
+    note_exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def note_exit(code: int) -> int:
+    """Leave ``code`` where the launcher looks for it, if that asks for it; returns it."""
+    if code and EXIT_FILE in os.environ:
+        Path(os.environ[EXIT_FILE]).write_text(str(code))
+    return code

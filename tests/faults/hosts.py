@@ -90,17 +90,8 @@ class Hosts:
         options = [f"HostKey={self.folder / 'key'}", f"AuthorizedKeysFile={self.folder / 'key.pub'}", "StrictModes=no",
                    "PidFile=none", "PermitRootLogin=yes", "UsePAM=no"]  # fmt: skip
         sshd = " ".join([shutil.which("sshd", path=_PATH) or "sshd", "-D", "-p", "2222", *(f"-o {o}" for o in options)])
-        words = [
-            "ip",
-            "netns",
-            "exec",
-            space,
-            "unshare",
-            "--uts",
-            "sh",
-            "-ec",
-            f"hostname {name}; {prepare or ':'}; exec {sshd}",
-        ]
+        script = f"hostname {name}; {prepare or ':'}; exec {sshd}"
+        words = ["ip", "netns", "exec", space, "unshare", "--uts", "sh", "-ec", script]
         self._servers.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
 
     def _write_configuration(self) -> None:
