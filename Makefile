@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving scale kills lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving scale kills faults lint types clean
 
 setup: $(READY)
 
@@ -67,6 +67,10 @@ scale: $(READY)
 kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_saving.py
+
+# Every way in which a job of several ranks ends, under the real launchers: some minutes.
+faults: $(READY)
+	DRIVETRAIN_FAULTS=1 $(BIN)/python -m pytest -q tests/faults/test_leaving.py tests/faults/test_watch.py tests/faults/test_hosts.py
 
 # Training epochs over HTTP roots in network namespaces: needs root, iproute2 and nginx; about ten minutes.
 bench-storage: $(READY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 
 from .errors import UserError
+from .run import host_name
+from .watch import Watch
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Comm:
     local_world: int
     device: torch.device
     cores: int
+    watch: Watch = field(default_factory=Watch)
     _objects: Any = None
     _started: bool = False
 
@@ -41,9 +44,10 @@ class Comm:
             raise UserError(f"RANK={rank} is outside WORLD_SIZE={world}", remedy="start ranks with deepspeed or torchrun")
         cores = _integer("DRIVETRAIN_THREADS", max(1, len(os.sched_getaffinity(0)) // local_world))
         torch.set_num_threads(cores)
-        comm = Comm(rank, world, local_rank, local_world, _device(local_rank), cores)
+        comm = Comm(rank, world, local_rank, local_world, _device(local_rank), cores, Watch(rank, world))
         if world > 1:
             comm._connect(timedelta(seconds=timeout_s))
+        comm.watch.join(comm.broadcast, host_name(), os.environ.get("MASTER_ADDR", "localhost"))
         return comm
 
     def _connect(self, timeout: timedelta) -> None:
@@ -118,6 +122,8 @@ class Comm:
         return result
 
     def close(self) -> None:
+        self.watch.close()
+        self.barrier()  # none ends while another is at work: the launcher would end that, and the watch miss it
         if self._started and dist.is_initialized():
             dist.destroy_process_group()
             self._started = False

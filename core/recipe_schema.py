@@ -138,6 +138,8 @@ class TrainSection(Section):
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: not clipped")
     log_every: Count = Field(10, description="steps from one record to the next")
     stop_at: Count | None = Field(None, description="leave at this step, the schedule staying whole")
+    timeout_s: float = Field(600, gt=0, le=1500, description="seconds in which no rank moves within steps: the job ends")
+    grace_s: float = Field(60, gt=0, description="seconds after SIGTERM or SIGUSR1 in which the run saves and leaves")
     record_samples: bool = Field(False, description="write the keys of every step's samples")
     check_steps: int = Field(2, ge=0, description="first steps in which ranks compare what their losses depend on")
     max_skipped: Count = Field(10, description="steps in a row whose gradient is not finite before the run stops")

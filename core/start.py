@@ -12,7 +12,8 @@ from .contracts import Loader
 from .errors import PluginError, RecipeError, UserError
 from .manager import Controls, PluginManager, get_manager
 from .recipe import Recipe, compare, load_recipe
-from .run import RunFolder, append_record, host_name, provenance
+from .run import RunFolder, append_record, host_name, package_versions, provenance
+from .watch import Stop
 
 ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.lidars", "data.clip", "data.taxonomy",
                           "batch", "loader.plugin", "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
@@ -42,16 +43,19 @@ class Plan:
     checkpoint: str | None
     controls: Controls
     plugins: dict[str, str]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A run that has ended: its folder, the figures of its last evaluation by metric, the recipe's gates."""
+    """A run that has ended: its folder, the figures of its last evaluation by metric, the recipe's gates; ``stopped`` where
+    it was told to leave before its last step."""
 
     path: Path
     figures: dict[str, float | None]
     gates: Mapping[str, Any]
     is_main: bool
+    stopped: Stop | None = None
 
 
 def run_training(request: Request, controls: Controls, say: Callable[[str], None]) -> Done:
@@ -79,6 +83,7 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
     manager = comm.together(lambda: _same_plugins(plan))
     resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint), content=False) if plan.checkpoint else None)
     recipe = Recipe.from_resolved(plan.resolved, manager)
+    comm.watch.heed(RunFolder(Path(plan.run)).stop_file, recipe.train.grace_s, recipe.train.timeout_s)
     run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
     hosts, ids = comm.gather(host_name()), comm.together(lambda: _data_ids(recipe, run.loader) if comm.is_main else None)
     if hosts is not None:
@@ -90,7 +95,7 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
     train(run)
     reached = figures(recipe, run.results) if run.results else {}
     comm.close()  # after an error nothing is torn down: other ranks may be gone, and waiting for them would hang
-    return Done(run.folder.path, reached, recipe.gates, comm.is_main)
+    return Done(run.folder.path, reached, recipe.gates, comm.is_main, run.stopped)
 
 
 def failed_gates(gates: Mapping[str, Any], reached: Mapping[str, float | None]) -> list[str]:
@@ -117,7 +122,7 @@ def _plan(request: Request, controls: Controls, say: Callable[[str], None]) -> P
         _say_changes(folder.resolved_recipe(), resolved, request.allow, folder, say)
     folder.begin()
     checkpoint = _choose_checkpoint(folder, say)
-    return Plan(recipe.written, resolved, str(folder.path), checkpoint, controls, manager.digest())
+    return Plan(recipe.written, resolved, str(folder.path), checkpoint, controls, manager.digest(), package_versions())
 
 
 def _choose_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> str | None:
@@ -171,14 +176,15 @@ def _data_ids(recipe: Recipe, loader: Loader) -> dict[str, Any]:
 
 
 def _same_plugins(plan: Plan) -> PluginManager:
-    """This rank's plugins. Raises PluginError, naming the rank and the difference, where they are not rank 0's."""
+    """This rank's plugins. Raises PluginError, naming the rank and the difference, where they, or the packages that decide
+    what a run does, are not rank 0's."""
     manager = get_manager(plan.controls)
-    own = manager.digest()
-    differ = sorted(k for k in own.keys() | plan.plugins.keys() if own.get(k) != plan.plugins.get(k))
+    own, theirs = manager.digest() | package_versions(), plan.plugins | plan.versions
+    differ = sorted(k for k in own.keys() | theirs.keys() if own.get(k) != theirs.get(k))
     if differ:
         from .comm import rank_from_environment
 
-        lines = [f"{n}: {own.get(n, 'not there')} here, {plan.plugins.get(n, 'not there')} on rank 0" for n in differ]
+        lines = [f"{n}: {own.get(n, 'not there')} here, {theirs.get(n, 'not there')} on rank 0" for n in differ]
         raise PluginError(f"rank {rank_from_environment()} on {host_name()} has other plugins:\n  " + "\n  ".join(lines),
                           remedy="install the same environment on every host")  # fmt: skip
     return manager
