@@ -38,7 +38,7 @@ def local_command(ranks: int, port: int, with_: str, folder: Path, train: Sequen
         folder.mkdir(parents=True, exist_ok=True)
         file = folder.resolve() / ".exit"
         head = [tool("torchrun"), "--nproc-per-node", str(ranks), "--master-addr", "127.0.0.1", "--master-port", str(port)]
-        return Command([*head, "--module", "drivetrain", *train], {EXIT_FILE: str(file)}, file)
+        return Command([*head, "--module", "--", "drivetrain", *train], {EXIT_FILE: str(file)}, file)
     head = [tool("deepspeed"), "--quiet", "--num_accelerators", str(ranks), "--master_port", str(port)]
     return Command([*head, "--no_local_rank", "--module", "drivetrain", *train], _path())
 
