@@ -206,9 +206,10 @@ class Checkpoint:
         shape = self._where[f"{kind}|{name}"][0][1]["shape"]
         return self.fragment(kind, name, 0, torch.Size(shape).numel()).view(shape)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers by name: a plain state dict."""
-        return {n: self.tensor(kind, n) for kind in ("weight", "buffer") for n in self.names(kind)}
+    def weights(self, kind: str = "weight") -> dict[str, Tensor]:
+        """Parameters and buffers by name: a plain state dict. Of ``kind`` ``ema``: with averages for those that have one."""
+        found = {n: self.tensor(k, n) for k in ("weight", "buffer") for n in self.names(k)}
+        return found if kind == "weight" else found | {n: self.tensor(kind, n) for n in self.names(kind)}
 
     def _read(self, path: Path, key: str, start: int, stop: int) -> Tensor:
         try:
