@@ -42,15 +42,14 @@ class WeightAverage:
     @contextmanager
     def swapped_in(self, spread: Callable[[], None]) -> Iterator[None]:
         """The means in the place of the weights, and afterwards these again, bitwise. ``spread()`` is called after each
-        exchange, to bring what ranks own to where the forward pass reads it."""
+        exchange, to bring what ranks own to where the forward pass reads it. After an error nothing is exchanged: the run
+        has ended, and other ranks, which would be needed, may be gone."""
         kept = [t.clone() for t in self._sources]
         self._put(self._means)
         spread()
-        try:
-            yield
-        finally:
-            self._put(kept)
-            spread()
+        yield
+        self._put(kept)
+        spread()
 
     def _put(self, values: list[Tensor]) -> None:
         for source, value in zip(self._sources, values):

@@ -60,12 +60,14 @@ class Model(nn.Module):
 
 def block_names(module: nn.Module, prefix: str = "") -> list[str]:
     """The names of a module's blocks, in the order in which they were made: its children that have parameters, and in the
-    place of a sequence, list or mapping of modules what that holds. A single child is looked into."""
+    place of a sequence, list or mapping of modules what that holds. A single child is looked into, and so is one that is
+    called backbone, body or encoder."""
     children = [(f"{prefix}{name}", child) for name, child in module.named_children() if any(True for _ in child.parameters())]
     out: list[str] = []
     for name, child in children:
         is_leaf = not any(True for grandchild in child.children() for _ in grandchild.parameters())
-        if not is_leaf and (len(children) == 1 or _is_container(child)):
+        is_backbone = name.rpartition(".")[2] in ("backbone", "body", "encoder")
+        if not is_leaf and (len(children) == 1 or is_backbone or _is_container(child)):
             out += block_names(child, f"{name}.")
         else:
             out.append(name)
