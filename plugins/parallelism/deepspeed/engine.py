@@ -82,7 +82,8 @@ class DeepSpeedEngine(BaseEngine):
     @property
     def _inner(self) -> torch.optim.Optimizer:
         """The torch optimizer, which ZeRO wraps from stage 1 on."""
-        return self.optimizer.optimizer if self.stage else self.optimizer
+        optimizer: Any = self.optimizer
+        return optimizer.optimizer if self.stage else optimizer
 
     def pieces(self, shared_out: bool = False) -> list[Piece]:
         comm = self.context.comm
