@@ -28,8 +28,8 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
-    from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers, whole_pieces
-    from .comm import Comm
+    from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
+    from .comm import Comm, local_world_from_environment
     from .config import PluginConfig
     from .contracts import (
         Balance,
@@ -77,8 +77,10 @@ if TYPE_CHECKING:
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
     from .processes import process_pool
+    from .progress import Progress
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
+    from .saving import FragmentWriter
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
     from .taxonomy import DROP, Taxonomy
@@ -86,8 +88,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
-    "checkpoint": "Checkpoint FragmentWriter Piece persistent_buffers whole_pieces",
-    "comm": "Comm",
+    "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
+    "comm": "Comm local_world_from_environment",
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
     "ShardSet Source StepResult Tracker TrackerContext TrainingStream",
@@ -103,8 +105,10 @@ _HOMES = {
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
     "processes": "process_pool",
+    "progress": "Progress",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
+    "saving": "FragmentWriter",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy",
     "tasks": "IGNORE TASKS",

@@ -1,31 +1,28 @@
 """Checkpoints: by parameter name, float32, safetensors; whole or not there.
 
-A checkpoint is a folder. Every rank writes the fragments that it owns (``rank-00000.safetensors``, with a table of which
-stretch of which flattened parameter each one is, ``rank-00000.json``) and then ``rank-00000.done``; rank 0 waits for all
-of them and writes ``manifest.json``, the hashes of every file, last. No manifest: no checkpoint. Since a fragment says what
-it is a part of, a checkpoint knows nothing of the engine, the ZeRO stage or the number of ranks that wrote it.
+A checkpoint is a folder: of every rank that wrote it the fragments that it owned (``rank-00000.safetensors``) and a table of
+which stretch of which flattened parameter each one is (``rank-00000.json``), ``state.json``, and ``manifest.json`` with the
+hashes of them all. No manifest: no checkpoint. Since a fragment says what it is a part of, a checkpoint knows nothing of
+the engine, the ZeRO stage or the number of ranks that wrote it. `drivetrain.saving` writes them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import CheckpointError
-from .files import write_aside, write_json
+from .errors import CheckpointError, near_matches
+from .files import hash_file
 
 FORMAT = 1
 _STEP = re.compile(r"step-(\d{8,})")
@@ -57,102 +54,63 @@ def whole_pieces(module: torch.nn.Module, rank: int = 0, world: int = 1) -> list
     return pieces[rank::world]
 
 
-class FragmentWriter:
-    """Writes one rank's files of a checkpoint; `close` makes them count."""
-
-    def __init__(self, folder: Path, rank: int):
-        self.folder, self.rank = folder, rank
-        self._tensors: dict[str, Tensor] = {}
-        self._table: dict[str, dict[str, Any]] = {}
-        self._scalars: dict[str, dict[str, float]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def add(self, kind: str, name: str, shape: Iterable[int], start: int, values: Tensor) -> None:
-        """``values`` [n]: the stretch from ``start`` of ``kind`` (``weight``, ``buffer``, ``optimizer.exp_avg``...)."""
-        key = f"{kind}|{name}"
-        self._tensors[key] = values.detach().to("cpu", copy=True).contiguous()
-        self._table[key] = {"shape": list(shape), "start": start, "numel": values.numel()}
-
-    def add_pieces(self, pieces: Iterable[Piece], optimizer: torch.optim.Optimizer) -> None:
-        """The weights of ``pieces`` and the optimizer's state of them."""
-        for piece in pieces:
-            self.add("weight", piece.name, piece.shape, piece.start, piece.part_of(piece.flat).float())
-            for key, value in optimizer.state.get(piece.flat, {}).items():
-                if torch.is_tensor(value) and key != "step" and value.shape == piece.flat.shape:
-                    self.add(f"optimizer.{key}", piece.name, piece.shape, piece.start, piece.part_of(value))
-                elif value is not None:
-                    self._scalars.setdefault(piece.name, {})[key] = float(value)
-
-    def add_buffers(self, module: torch.nn.Module) -> None:
-        for name, buffer in persistent_buffers(module).items():
-            self.add("buffer", name, buffer.shape, 0, buffer.reshape(-1))
-
-    def close(self) -> None:
-        stem = f"rank-{self.rank:05d}"
-        write_aside(self.folder / f"{stem}.safetensors", lambda path: save_file(self._tensors, path))
-        table = {"fragments": self._table, "scalars": self._scalars}
-        write_json(self.folder / f"{stem}.json", table)
-        write_json(self.folder / f"{stem}.done", {"files": [f"{stem}.safetensors", f"{stem}.json"]})
-
-
 def persistent_buffers(module: torch.nn.Module) -> dict[str, Tensor]:
     """The buffers that a state dict holds."""
     names = set(module.state_dict(keep_vars=True)) - {n for n, _ in module.named_parameters(remove_duplicate=False)}
     return {n: b for n, b in module.named_buffers() if n in names}
 
 
-def commit(folder: Path, world: int, state: Mapping[str, Any], deadline_s: float = 600) -> None:
-    """On rank 0: wait until every rank is done, then write ``state.json`` and, last, the manifest.
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a checkpoint's folder says that it holds. Raises CheckpointError where that is no whole checkpoint."""
+    manifest = path / "manifest.json"
+    if not manifest.is_file():
+        raise CheckpointError(f"{path}: no manifest.json, so this is no whole checkpoint")
+    try:
+        found = json.loads(manifest.read_text())
+        if found["format"] != FORMAT:
+            raise CheckpointError(f"{path}: format {found['format']}, this version reads {FORMAT}")
+        files = {name: {"bytes": entry["bytes"], "xxh3": entry["xxh3"]} for name, entry in found["files"].items()}
+        return {"format": FORMAT, "world": found["world"], "step": found["step"], "files": files}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise CheckpointError(f"{path}: its manifest cannot be read: {error!r}") from error
 
-    Raises CheckpointError, naming the ranks, where one is not done in time.
-    """
-    _wait_for_ranks(folder, world, deadline_s)
-    write_json(folder / "state.json", state)
-    files = ["state.json"]
-    for rank in range(world):
-        files += json.loads((folder / f"rank-{rank:05d}.done").read_text())["files"]
-    entries = {name: {"bytes": (folder / name).stat().st_size, "xxh3": hash_file(folder / name)} for name in files}
-    write_json(folder / "manifest.json", {"format": FORMAT, "world": world, "step": state["step"], "files": entries})
 
+def find_damage(path: Path, manifest: Mapping[str, Any], content: bool = True) -> list[str]:
+    """The files that are not what was written, a line each; without ``content`` as far as their sizes tell."""
 
-def _wait_for_ranks(folder: Path, world: int, deadline_s: float) -> None:
-    end = time.monotonic() + deadline_s
-    missing = list(range(world))
-    while missing := [r for r in missing if not (folder / f"rank-{r:05d}.done").exists()]:
-        if time.monotonic() > end:
-            raise CheckpointError(f"{folder}: ranks {missing} have not written their files within {deadline_s:.0f} s",
-                                  remedy="the checkpoint does not count; the one before it stays the newest")  # fmt: skip
-        time.sleep(0.02)
+    def look_at(name: str) -> str | None:
+        file, entry = path / name, manifest["files"][name]
+        if not file.is_file():
+            return f"{file} is missing"
+        right = file.stat().st_size == entry["bytes"] and not (content and hash_file(file) != entry["xxh3"])
+        return None if right else f"{file} is damaged: it is not what was written"
+
+    with ThreadPoolExecutor(8) as pool:
+        return [line for line in pool.map(look_at, manifest["files"]) if line]
 
 
 class Checkpoint:
-    """A whole checkpoint, open for reading. Raises CheckpointError where it is not whole, naming the file."""
+    """A whole checkpoint, open for reading. Raises CheckpointError where it is not whole, naming the file; ``content`` False
+    leaves it at the sizes of files, where someone has looked at their content a moment ago."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, content: bool = True):
         self.path = Path(path)
-        manifest = self.path / "manifest.json"
-        if not manifest.is_file():
-            raise CheckpointError(f"{self.path}: no manifest.json, so this is no whole checkpoint")
+        self.manifest = read_manifest(self.path)
+        self._files: dict[Path, Any] = {}
+        if damage := find_damage(self.path, self.manifest, content):
+            raise CheckpointError(damage[0])
         try:
-            self.manifest = json.loads(manifest.read_text())
-            if self.manifest["format"] != FORMAT:
-                raise CheckpointError(f"{self.path}: format {self.manifest['format']}, this version reads {FORMAT}")
-            self._check_files()
             self.state: dict[str, Any] = json.loads((self.path / "state.json").read_text())
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise CheckpointError(f"{self.path}: its manifest cannot be read: {error!r}") from error
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{self.path}: its state cannot be read: {error!r}") from error
 
     @property
     def step(self) -> int:
         return self.manifest["step"]
 
-    def _check_files(self) -> None:
-        for name, entry in self.manifest["files"].items():
-            path = self.path / name
-            if not path.is_file():
-                raise CheckpointError(f"{path} is missing")
-            if path.stat().st_size != entry["bytes"] or hash_file(path) != entry["xxh3"]:
-                raise CheckpointError(f"{path} is damaged: it is not what was written")
+    def close(self) -> None:
+        """Let go of its files: open ones take up room on the disk even when they are deleted. Reading opens them again."""
+        self._files.clear()
 
     @cached_property
     def _tables(self) -> list[tuple[Path, dict[str, Any]]]:
@@ -169,22 +127,35 @@ class Checkpoint:
                 where.setdefault(key, []).append((path, entry))
         return where
 
+    @cached_property
+    def _kinds(self) -> dict[str, list[str]]:
+        kinds: dict[str, list[str]] = {}
+        for key in self._where:
+            kind, _, name = key.partition("|")
+            if kind.startswith("optimizer."):
+                kinds.setdefault(name, []).append(kind.removeprefix("optimizer."))
+        return kinds
+
+    @cached_property
+    def _scalars(self) -> dict[str, dict[str, float]]:
+        return {name: values for _, table in self._tables for name, values in table["scalars"].items()}
+
     def names(self, kind: str = "weight") -> dict[str, tuple[int, ...]]:
         """Name -> shape of everything of one kind."""
         head = f"{kind}|"
         return {k[len(head) :]: tuple(v[0][1]["shape"]) for k, v in self._where.items() if k.startswith(head)}
 
+    def all_kinds(self) -> list[str]:
+        """``weight``, ``buffer``, ``optimizer.exp_avg``... as far as there are any."""
+        return list(dict.fromkeys(key.partition("|")[0] for key in self._where))
+
     def kinds(self, name: str) -> list[str]:
         """The kinds of optimizer state that are kept for a parameter, such as ``exp_avg``."""
-        tail = f"|{name}"
-        return [k[len("optimizer.") : -len(tail)] for k in self._where if k.startswith("optimizer.") and k.endswith(tail)]
+        return self._kinds.get(name, [])
 
     def scalars(self, name: str) -> dict[str, float]:
         """Scalar optimizer state of a parameter, such as ``step``."""
-        for _, table in self._tables:
-            if name in table["scalars"]:
-                return table["scalars"][name]
-        return {}
+        return self._scalars.get(name, {})
 
     def fragment(self, kind: str, name: str, start: int, numel: int) -> Tensor:
         """The stretch [start, start + numel) of a flattened tensor, joined from whoever wrote parts of it."""
@@ -213,8 +184,9 @@ class Checkpoint:
 
     def _read(self, path: Path, key: str, start: int, stop: int) -> Tensor:
         try:
-            with safe_open(path, "pt") as file:
-                return file.get_slice(key)[start:stop]
+            if path not in self._files:
+                self._files[path] = safe_open(path, "pt")
+            return self._files[path].get_slice(key)[start:stop]
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
 
@@ -239,32 +211,36 @@ def all_checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def newest_checkpoint(folder: Path, tell: Callable[[str], None]) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, tell: Callable[[str], None], content: bool = True) -> Checkpoint | None:
     """The newest whole checkpoint; those that are damaged are named through ``tell`` and passed over."""
     for path in all_checkpoints(folder):
         try:
-            return Checkpoint(path)
+            return Checkpoint(path, content)
         except CheckpointError as error:
             tell(f"passed over: {error}")
     return None
 
 
+def find_checkpoint(folder: Path, which: str, say: Callable[[str], None], content: bool = True) -> Checkpoint:
+    """The checkpoint in ``folder`` that ``newest``, ``best`` or a step's number names. Raises CheckpointError."""
+    if which.isdigit():
+        path = checkpoint_path(folder, int(which))
+        steps = [str(int(p.name.removeprefix("step-"))) for p in all_checkpoints(folder)]
+        if str(int(which)) not in steps:
+            raise CheckpointError(f"{folder} has no checkpoint of step {which}", near=near_matches(which, steps),
+                                  remedy=f"steps that are kept: {', '.join(steps) or 'none'}")  # fmt: skip
+        return Checkpoint(path, content)
+    if which not in ("newest", "best"):
+        raise CheckpointError(f"--checkpoint {which}: expected newest, best, or the number of a step")
+    newest = newest_checkpoint(folder, say, content)
+    if newest is None:
+        raise CheckpointError(f"{folder.parent} has no whole checkpoint yet")
+    if which == "newest":
+        return newest
+    if not newest.state.get("best"):
+        raise CheckpointError(f"{folder.parent} keeps no best checkpoint", remedy="set checkpoint.best to a metric's name")
+    return find_checkpoint(folder, str(newest.state["best"]["step"]), say, content)
+
+
 def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
-
-
-def retire(folder: Path, keep: int, best: int | None) -> None:
-    """Delete whole checkpoints but the newest ``keep`` and that of step ``best``. Others are no one's to delete here."""
-    whole = [path for path in all_checkpoints(folder) if (path / "manifest.json").is_file()]
-    for path in whole[max(1, keep) :]:
-        if best is None or path != checkpoint_path(folder, best):
-            (path / "manifest.json").unlink()  # first, so that a half-deleted one is none
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def hash_file(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

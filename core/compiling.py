@@ -19,4 +19,4 @@ def compile_losses(model: Model) -> None:
     from torch._inductor import config  # takes a second
 
     config.fallback_random = True
-    model.losses = torch.compile(model.losses)
+    model.losses = torch.compile(model.losses)  # type: ignore[method-assign]

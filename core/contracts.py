@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .prediction import Prediction
     from .recipe_schema import EmaSection
     from .sample import Transform
+    from .saving import FragmentWriter
 
 # ---------------------------------------------------------------- data
 
@@ -255,8 +256,9 @@ class Engine(Protocol):
         """Around evaluation: the running mean of the weights in their place, where there is one; collective."""
         ...
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's files (`drivetrain.checkpoint.FragmentWriter`)."""
+    def save(self, writer: FragmentWriter) -> None:
+        """Add what this rank owns: pieces of the weights with their optimizer state and, on one rank, the buffers. What
+        all ranks hold, one of them adds. ``writer`` takes the values over at once and writes behind the training."""
         ...
 
     def load(self, checkpoint: Any) -> None:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers
+from .checkpoint import Checkpoint, Piece, persistent_buffers
+from .saving import FragmentWriter
 
 KIND = "ema"
 

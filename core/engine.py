@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .batch import Batch
 from .check import Demand, GraphCheck
-from .checkpoint import Checkpoint, FragmentWriter, Piece, persistent_buffers, whole_pieces
+from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
 from .contracts import EngineContext, StepResult
 from .ema import WeightAverage
 from .model import Losses, loss_terms
 from .prediction import Prediction
+from .saving import FragmentWriter
 
 
 class BaseEngine:
@@ -160,11 +160,9 @@ class ReplicaEngine(BaseEngine):
         comm = self.context.comm
         return whole_pieces(self.model, comm.rank, comm.world) if shared_out else whole_pieces(self.model)
 
-    def save(self, folder: Path) -> None:
-        """Every rank writes its share of what all of them hold."""
-        writer = FragmentWriter(folder, self.context.comm.rank)
+    def save(self, writer: FragmentWriter) -> None:
+        """Every rank adds its share of what all of them hold."""
         self.hand_over(writer, self.optimizer, shared_out=True)
-        writer.close()
 
     def load(self, checkpoint: Checkpoint) -> None:
         self.take_over(checkpoint, self.optimizer)

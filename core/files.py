@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from .errors import UserError
+
+_BLOCK = 1 << 22
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -22,15 +26,56 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_aside(path: Path, write: Callable[[str], Any]) -> None:
+    """``write`` is given the name to write to; nothing stays of an attempt that failed."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write(str(aside))
-    descriptor = os.open(aside, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        write(str(aside))
+        _sync(aside)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     os.replace(aside, path)
-    descriptor = os.open(path.parent, os.O_RDONLY)  # the rename itself must outlive a power cut too
+    sync_folder(path.parent)
+
+
+def write_hashed(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
+    """``parts`` (bytes, or arrays of them) one after the other, atomically. Returns ``bytes`` and the hash ``xxh3``."""
+    digest, size = xxhash.xxh3_128(), 0
+
+    def write(aside: str) -> None:
+        nonlocal size
+        with open(aside, "wb", buffering=0) as file:
+            for block in _blocks(parts):
+                digest.update(block)
+                while block:  # an unbuffered file may take less than it is given
+                    written = file.write(block)
+                    block, size = block[written:], size + written
+
+    write_aside(path, write)
+    return {"bytes": size, "xxh3": digest.hexdigest()}
+
+
+def _blocks(parts: Iterable[Any]) -> Iterator[memoryview]:
+    for part in parts:
+        view = memoryview(part)
+        yield from (view[at : at + _BLOCK] for at in range(0, len(view), _BLOCK))
+
+
+def hash_file(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_folder(path: Path) -> None:
+    """Names in a folder must outlive a power cut too."""
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

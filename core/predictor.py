@@ -9,10 +9,9 @@ from typing import Any
 import torch
 
 from .batch import Batch
-from .checkpoint import Checkpoint, checkpoint_path, newest_checkpoint
+from .checkpoint import Checkpoint, find_checkpoint
 from .comm import Comm
 from .contracts import DataSpec, EvaluationStream, Panel
-from .errors import CheckpointError
 from .evaluate import build_metrics, drawn_classes, evaluate
 from .frame import ClassInfo
 from .manager import PluginManager
@@ -34,8 +33,8 @@ class Predictor:
         self.folder, self.comm = folder, comm
         self.recipe = Recipe.from_resolved(folder.resolved_recipe(), manager)
         # Rank 0 chooses: the run may be training, and its newest checkpoint another one a moment later.
-        chosen = comm.together(lambda: find_checkpoint(folder, which, say).path if comm.is_main else None)
-        self.checkpoint = Checkpoint(comm.broadcast(chosen))
+        chosen = comm.together(lambda: find_checkpoint(folder.checkpoints, which, say).path if comm.is_main else None)
+        self.checkpoint = Checkpoint(comm.broadcast(chosen), content=False)
         self.model = build_model(self.recipe, say, self.checkpoint, "weight" if raw else "ema").to(comm.device).eval()
 
     def __call__(self, batch: Batch) -> list[Prediction]:
@@ -64,20 +63,3 @@ class Predictor:
         return build_loader(self.recipe).evaluation(
             spec, batch_micro=micro, rank=comm.rank, world=comm.world, threads=comm.cores, pin=comm.device.type == "cuda"
         )
-
-
-def find_checkpoint(folder: RunFolder, which: str, say: Callable[[str], None]) -> Checkpoint:
-    """The checkpoint of a run that ``newest``, ``best`` or a step's number names."""
-    newest = newest_checkpoint(folder.checkpoints, say)
-    if newest is None:
-        raise CheckpointError(f"{folder.path} has no whole checkpoint yet")
-    if which == "newest":
-        return newest
-    if which == "best":
-        best = newest.state.get("best")
-        if not best:
-            raise CheckpointError(f"{folder.path} keeps no best checkpoint", remedy="set checkpoint.best to a metric's name")
-        which = str(best["step"])
-    if not which.isdigit():
-        raise CheckpointError(f"--checkpoint {which}: expected newest, best, or the number of a step")
-    return Checkpoint(checkpoint_path(folder.checkpoints, int(which)))

@@ -237,7 +237,7 @@ class _Reading:
             return self.choose(section, None, {}, (section,))
         if not isinstance(raw, dict) or (section == "model" and not isinstance(raw.get("plugin"), str)):
             return None  # told of already
-        keys = {} if section == "model" else self.core_keys(section, (section,))
+        keys: Any = {} if section == "model" else self.core_keys(section, (section,))
         if section == "optimizer" and keys is not None:
             self.optimizer = keys
         return None if keys is None else self.choose(section, raw.get("plugin"), raw, (section,))

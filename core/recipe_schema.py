@@ -55,7 +55,7 @@ class BalanceSection(Section):
 
 
 class Addressed(Section):
-    shards: str | list[str] = Field(description="the shard set's folder or address")
+    shards: str | list[str] = Field(description="the folder or address of a shard set or of WebDataset tars")
 
     @property
     def addresses(self) -> str | tuple[str, ...]:
@@ -151,6 +151,8 @@ class TrainSection(Section):
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: not clipped")
     log_every: Count = Field(10, description="steps from one record to the next")
     stop_at: Count | None = Field(None, description="leave at this step, the schedule staying whole")
+    timeout_s: float = Field(600, gt=0, le=1500, description="seconds in which no rank moves within steps: the job ends")
+    grace_s: float = Field(60, gt=0, description="seconds after SIGTERM or SIGUSR1 in which the run saves and leaves")
     record_samples: bool = Field(False, description="write the keys of every step's samples")
     check_steps: int = Field(2, ge=0, description="first steps in which ranks compare what their losses depend on")
     max_skipped: Count = Field(10, description="steps in a row whose gradient is not finite before the run stops")
@@ -173,6 +175,7 @@ class CheckpointSection(Section):
     at_end: bool = Field(True, description="save after the last step")
     keep: Count = Field(3, description="how many of the newest are kept")
     best: str | None = Field(None, description="the metric whose best checkpoint is kept too")
+    asynchronous: bool = Field(True, description="write behind the training, which waits for a copy in host memory alone")
 
 
 class Gate(Section):
@@ -281,7 +284,7 @@ class Sections(Section):
 
 def core_keys(section: str) -> type[Section]:
     """The core's own keys in a plugin section."""
-    own = {"model": ModelKeys, "optimizer": OptimizerKeys}
+    own: dict[str, type[Section]] = {"model": ModelKeys, "optimizer": OptimizerKeys}
     return own.get(section, EntryKeys if section in NAMED else PluginKeys)
 
 

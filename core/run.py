@@ -9,6 +9,7 @@
     samples/              the keys that each rank read, where train.record_samples is on
     skipped.jsonl         the samples of steps that were not taken, since their gradient was not finite
     checkpoints/ predictions/ pictures/ quarantine.jsonl
+    stop                  whoever writes it makes the run save and leave: [EXIT CODE] [WHY]
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def stop_file(self) -> Path:
+        """Where it appears, ``[EXIT CODE] [WHY]``, the run saves and leaves."""
+        return self.path / "stop"
 
     @property
     def metrics(self) -> Path:
@@ -163,9 +169,14 @@ def provenance(plugins: Mapping[str, str], hosts: list[str], world: int, data: M
     """Where a start of a run comes from; nothing of the environment but what is named here."""
     return {
         "at": _now(), "command": shlex.join(sys.argv), "git": _git_state(), "python": platform.python_version(),
-        "versions": {p: v for p in _PACKAGES if (v := _version(p))}, "plugins": dict(plugins), "data": dict(data),
+        "versions": package_versions(), "plugins": dict(plugins), "data": dict(data),
         "hosts": hosts, "world": world, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Package -> version, of those whose version may change what a run does."""
+    return {p: v for p in _PACKAGES if (v := _version(p))}
 
 
 def host_name() -> str:

@@ -17,22 +17,26 @@ import torch
 
 from .activations import checkpoint_blocks
 from .batch import Batch
-from .checkpoint import Checkpoint, checkpoint_path, commit, retire
+from .checkpoint import Checkpoint
 from .comm import Comm
 from .compiling import compile_losses
 from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
 from .curves import draw_curves
-from .errors import DataError, RecipeError, UserError
+from .errors import DataError, UserError
 from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
 from .groups import build_optimizer, freeze
 from .manager import PluginManager
 from .model import Model, ModelContext
 from .norms import set_norms
+from .prediction import Prediction
 from .progress import Progress
 from .recipe import Recipe
 from .run import RunFolder, append_record
+from .saving import Saver
 from .seeding import hash_key
+from .watch import Stop
 from .weights import initialise, read_weights, restore
+from .worlds import check_slots
 
 
 def train(run: Training) -> None:
@@ -45,6 +49,7 @@ def train(run: Training) -> None:
                 run.evaluate(step)
             if run.is_due("checkpoint", step):
                 run.save(step)
+        run.save_where_stopped()
 
 
 def build_loader(recipe: Recipe) -> Loader:
@@ -96,7 +101,7 @@ class Training:
                  overfit: int | None = None, trial: bool = False):  # fmt: skip
         self.recipe, self.comm, self.folder, self.manager = recipe, comm, folder, manager
         self.overfit, self.trial = overfit, trial
-        self.step = resume.step if resume else 0
+        self.step = self._saved_at = resume.step if resume else 0
         self.best: dict[str, Any] | None = resume.state.get("best") if resume else None
         self.results: dict[str, Any] = last_evaluation(folder) if resume else {}
         self._evaluated_at = 0
@@ -111,6 +116,7 @@ class Training:
         states = comm.all_gather(self.stream.state(self.step))
         comm.together(lambda: _check_agreement(states))
         self.engine = self._build_engine(resume)
+        self.saver = Saver(folder.checkpoints, comm, recipe.checkpoint, self._tell_saved, self.progress.say)
         self.trackers: dict[str, Tracker] = {}
 
     # ---- what it is made of
@@ -164,6 +170,7 @@ class Training:
         engine = recipe.plugin("parallelism").build(context)
         if resume:
             engine.load(resume)
+            resume.close()
         return engine
 
     @property
@@ -182,6 +189,7 @@ class Training:
                 self._tell("run_started")
             with self.progress:
                 yield
+                self.saver.wait()
             if self.comm.is_main:
                 draw_curves(self.folder.records(), self.folder.path / "curves.png")
         except BaseException as caught:
@@ -189,6 +197,7 @@ class Training:
             raise
         finally:
             self.stream.close()
+            self.saver.finish(error)
             if self.comm.is_main:
                 for tracker in self.trackers.values():
                     tracker.finish(error)
@@ -197,9 +206,19 @@ class Training:
     def steps(self) -> Iterator[int]:
         """The numbers of the steps to do; the first step of a run is 1."""
         self._since = time.monotonic()
-        while self.step < self._last_step():
+        while self.step < self._last_step() and self.comm.watch.begin(self.step + 1):
+            self.saver.poll()
             self.step += 1
             yield self.step
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why all ranks leave before the last step, if they do."""
+        return self.comm.watch.stop if self.step < self._last_step() else None
+
+    def save_where_stopped(self) -> None:
+        if self.stopped is not None and self.step > self._saved_at:
+            self.save(self.step)
 
     def micro_batches(self, step: int) -> Iterator[Batch]:
         """This rank's micro-batches of a step. Torch is seeded by (seed, step, slot) before each is used."""
@@ -208,6 +227,7 @@ class Training:
             began = time.monotonic()
             batch = next(self.batches)
             self._waited += time.monotonic() - began
+            self.comm.watch.mark("computing")
             slot = self.comm.rank * self._accumulation + number
             torch.manual_seed(hash_key(self.recipe.seed, step, slot) >> 1)
             self._read.append(batch.keys)
@@ -215,6 +235,8 @@ class Training:
                 record = {"step": step, "slot": slot, "keys": batch.keys}
                 append_record(self.folder.path / "samples" / f"rank-{self.comm.rank:05d}.jsonl", record)
             yield batch
+            self.comm.watch.mark("reading data")
+        self.comm.watch.mark("stepping")
 
     def log(self, step: int, result: StepResult) -> None:
         """One record of the step, over all ranks."""
@@ -260,6 +282,7 @@ class Training:
 
     def evaluate(self, step: int) -> None:
         """Metrics, predictions and pictures of the validation split."""
+        self.comm.watch.mark("evaluating")
         self.engine.average_buffers()
         stream = self._evaluation_stream()
         try:
@@ -267,7 +290,7 @@ class Training:
             out = self.folder.predictions / f"step-{step:08d}"
             with self.engine.averaged():
                 self.results, panels = evaluate(
-                    self.engine.predict, stream, build_metrics(self.recipe), self.comm, out, about,
+                    self._predict, stream, build_metrics(self.recipe), self.comm, out, about,
                     self.recipe.evaluation.panels, limit=2 if self.trial else None,
                 )  # fmt: skip
         finally:
@@ -278,20 +301,17 @@ class Training:
             self._tell_evaluation(step, panels)
         self._since = time.monotonic()
 
+    def _predict(self, batch: Batch) -> list[Prediction]:
+        self.comm.watch.mark("evaluating")
+        return self.engine.predict(batch)
+
     def save(self, step: int) -> None:
         """A checkpoint of this step; the newest few and the best stay."""
+        self.comm.watch.mark("saving")
+        self._saved_at = step
         self.engine.average_buffers()
-        path = checkpoint_path(self.folder.checkpoints, step)
-        if self.comm.is_main:  # what a killed save of this step left would be taken for this one's files
-            shutil.rmtree(path, ignore_errors=True)
-        self.comm.barrier()
-        self.engine.save(path)
         self._note_best(step)
-        if self.comm.is_main:
-            commit(path, self.comm.world, self._state(step))
-            retire(self.folder.checkpoints, self.recipe.checkpoint.keep, self.best["step"] if self.best else None)
-            self._tell("checkpoint_saved", path=path, step=step)
-        self.comm.barrier()
+        self.saver.begin(step, self.engine.save, self._state(step))
         self._since = time.monotonic()
 
     def is_due(self, what: str, step: int) -> bool:
@@ -353,6 +373,9 @@ class Training:
             tracker.panels(step, panels)
         self._tell("evaluation_finished", step=step, results=self.results)
 
+    def _tell_saved(self, path: Path, step: int) -> None:
+        self._tell("checkpoint_saved", path=path, step=step)
+
     def _keep_newest_predictions(self, newest: Path) -> None:
         for old in self.folder.predictions.iterdir():
             if old != newest and re.fullmatch(r"step-\d+", old.name):  # what `eval` wrote is named by its split too
@@ -390,18 +413,6 @@ def _check_agreement(states: list[dict[str, Any]]) -> None:
         raise DataError(f"other shards than rank 0 were opened by: rank {', '.join(map(str, others))}",
                         remedy="start again once nothing is written to the shard sets any more, "
                         "and see that all hosts read the same ones")  # fmt: skip
-
-
-def check_slots(recipe: Recipe, world: int) -> None:
-    """Raises RecipeError, listing those that do, where ``world`` does not divide the slots."""
-    slots = recipe.batch.slots
-    if slots % world:
-        fits = [n for n in range(1, slots + 1) if slots % n == 0]
-        raise RecipeError(
-            f"{world} ranks do not divide the {slots} micro-batches of a step "
-            f"(batch.global {recipe.batch.global_} / batch.micro {recipe.batch.micro})",
-            where=recipe.where("batch.global"), remedy=f"start one of {fits} ranks, or change batch.global",
-        )  # fmt: skip
 
 
 def _mean_over_slots(ranks: list[dict[str, Any]]) -> dict[str, Any]:

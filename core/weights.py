@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, newest_checkpoint, persistent_buffers
 from .errors import CheckpointError, near_matches
+from .files import write_aside
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
 
@@ -82,6 +84,27 @@ def import_weights(path: Path, name: str | None = None) -> Path:
     save_file(tensors, aside)
     os.replace(aside, target)
     return target
+
+
+def export_weights(checkpoint: Checkpoint, out: Path, averaged: bool) -> int:
+    """Write parameters and buffers as one safetensors file, whose metadata says ``step``, ``tasks``, ``classes`` and
+    ``weights`` (``raw`` or ``ema``), as JSON. Returns the number of tensors.
+
+    Raises CheckpointError where ``out`` is there or is named otherwise, and for averages where there are none.
+    """
+    if averaged and not checkpoint.names("ema"):
+        raise CheckpointError(f"{checkpoint.path} holds no averaged weights (EMA)", remedy="export the raw ones: --raw")
+    if out.suffix != ".safetensors":
+        near = [str(out.with_suffix(".safetensors"))]
+        raise CheckpointError(f"{out}: what is written is safetensors", near=near, remedy="end the name in .safetensors")
+    if out.exists():
+        raise CheckpointError(f"{out} is there already", remedy="name another file, or delete that one first")
+    said: dict[str, Any] = {"step": checkpoint.step, "weights": "ema" if averaged else "raw"}
+    said |= {key: checkpoint.state.get(key) for key in ("tasks", "classes")}
+    tensors = checkpoint.weights("ema" if averaged else "weight")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(out, lambda aside: save_file(tensors, aside, {key: json.dumps(value) for key, value in said.items()}))
+    return len(tensors)
 
 
 @dataclass

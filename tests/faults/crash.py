@@ -27,12 +27,18 @@ SETTINGS = [f"train.steps={STEPS}", f"checkpoint.every={CHECKPOINT_EVERY}", "tra
 
 
 def launch(recipe: str, run: Path, overrides: list[str], ranks: int = 2) -> subprocess.Popen:
-    """A run under the ``deepspeed`` launcher, in a process group of its own, on a port of its own."""
+    """A run under the ``deepspeed`` launcher."""
+    return start(["--module", "drivetrain", "train", recipe, "--run", str(run), *overrides], run, ranks)
+
+
+def start(words: list[str], run: Path, ranks: int) -> subprocess.Popen:
+    """Ranks under the ``deepspeed`` launcher, in a process group of its own, on a port of its own; what they print is in
+    ``RUN.log``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", str(ranks), "--master_port", str(port),
-               "--no_local_rank", "--module", "drivetrain", "train", recipe, "--run", str(run), *overrides]  # fmt: skip
+               "--no_local_rank", *words]  # fmt: skip
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     run.parent.mkdir(parents=True, exist_ok=True)
     log = (run.parent / f"{run.name}.log").open("a")

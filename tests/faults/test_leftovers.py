@@ -9,7 +9,7 @@ from conftest import SMALL, drivetrain
 from faults.crash import finish, launch, losses
 
 from drivetrain import open_run
-from drivetrain.checkpoint import Checkpoint
+from drivetrain.checkpoint import Checkpoint, all_checkpoints
 
 
 def test_files_of_a_save_that_was_killed_are_not_taken_for_the_next_ones(shards, tmp_path):
@@ -41,6 +41,28 @@ def test_a_newest_checkpoint_that_is_damaged_is_named_and_passed_over(shards, tm
     assert done.returncode == 0, done.stderr
     assert "step-00000004/rank-00000.safetensors is damaged" in done.stderr and "after step 2" in done.stderr
     assert losses(open_run(tmp_path / "run")) == expected
+
+
+FULL_DISK = """
+import resource
+from drivetrain import hookimpl
+
+@hookimpl
+def drivetrain_checkpoint_saved(run, path, step):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))  # from now on no file of a size
+"""
+
+
+def test_a_disk_that_becomes_full_ends_the_run_with_the_cause_and_the_newest_checkpoint_named(shards, tmp_path):
+    (tmp_path / "full_disk.py").write_text(FULL_DISK)
+    run = tmp_path / "run"
+    done = drivetrain("--plugin", tmp_path / "full_disk.py", "train", SMALL, "--run", run, "checkpoint.every=2",
+                      "parallelism={plugin: single}")  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "the checkpoint of step 4 could not be written" in done.stderr and "File too large" in done.stderr
+    assert f"the newest whole one is {run / 'checkpoints' / 'step-00000002'}" in done.stderr
+    assert [p.name for p in all_checkpoints(run / "checkpoints")] == ["step-00000002"]
+    assert Checkpoint(run / "checkpoints" / "step-00000002").step == 2
 
 
 def test_a_start_that_was_refused_does_not_bind_the_next_one(shards, tmp_path):

@@ -18,10 +18,10 @@ import torch
 from odd_graphs import batch_of, weights_of
 from torch import nn
 
-from drivetrain import Comm, EngineContext, Model, Prediction, UserError
+from drivetrain import Comm, EngineContext, FragmentWriter, Model, Prediction, UserError
 from drivetrain.activations import checkpoint_blocks
 from drivetrain.batch import Batch
-from drivetrain.checkpoint import Checkpoint, checkpoint_path, commit, persistent_buffers
+from drivetrain.checkpoint import Checkpoint, checkpoint_path, persistent_buffers
 from drivetrain.compiling import compile_losses
 from drivetrain.groups import build_optimizer, freeze
 from drivetrain.norms import set_norms
@@ -31,6 +31,7 @@ from drivetrain.plugins.parallelism.deepspeed.config import DeepSpeedConfig
 from drivetrain.plugins.parallelism.deepspeed.engine import DeepSpeedEngine
 from drivetrain.plugins.parallelism.single.engine import SingleEngine
 from drivetrain.recipe_schema import EmaSection, OptimizerKeys
+from drivetrain.saving import commit
 from drivetrain.weights import restore
 
 STEPS = 4
@@ -142,7 +143,9 @@ def held(engine: Any) -> dict[str, list[float]]:
 def saved(engine: Any, comm: Comm, folder: Path) -> Checkpoint:
     engine.average_buffers()
     path = checkpoint_path(folder, engine.steps)
-    engine.save(path)
+    writer = FragmentWriter(path, comm.rank)
+    engine.save(writer)
+    writer.close()
     if comm.is_main:
         commit(path, comm.world, {"step": engine.steps})
     comm.barrier()

@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 
 from drivetrain.checkpoint import (
     Checkpoint,
-    FragmentWriter,
     Piece,
     all_checkpoints,
     checkpoint_path,
-    commit,
     newest_checkpoint,
-    retire,
     whole_pieces,
 )
 from drivetrain.errors import CheckpointError
+from drivetrain.saving import FragmentWriter, commit, retire
 from drivetrain.weights import restore
 
 

@@ -7,8 +7,9 @@ import pickle
 import pytest
 import torch
 
-from drivetrain.checkpoint import FragmentWriter, commit, whole_pieces
+from drivetrain.checkpoint import whole_pieces
 from drivetrain.errors import CheckpointError
+from drivetrain.saving import FragmentWriter, commit
 from drivetrain.weights import import_weights, initialise, read_weights
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,10 +65,8 @@ class DeepSpeedEngine(BaseEngine):
         with torch.no_grad():
             return self.engine(batch.to(self.device))
 
-    def save(self, folder: Path) -> None:
-        writer = FragmentWriter(folder, self.context.comm.rank)
+    def save(self, writer: FragmentWriter) -> None:
         self.hand_over(writer, self._inner, shared_out=self.stage == 0)
-        writer.close()
 
     def load(self, checkpoint: Checkpoint) -> None:
         """The optimizer's state; the weights were loaded before ZeRO cut them (see `EngineContext.build_model`)."""
