@@ -23,6 +23,7 @@ _REMEDY = (
     "(sum = 0 * outputs.sum()), so that every rank's graph is the same; or take ZeRO stage 0 to 2, or ddp with\n"
     "parallelism.find_unused=true, which give what is not used a gradient of 0"
 )
+_REMEDY_OF_NORMS = "; with synchronised norms no engine helps: take model.norm=batch"
 
 
 Demand = Literal["nothing", "gradients", "calls"]
@@ -61,6 +62,10 @@ class GraphCheck:
     @property
     def has_work(self) -> bool:
         return self.comm.world > 1 and (self.demands != "nothing" or bool(self._met))
+
+    @property
+    def _has_synced(self) -> bool:
+        return any(isinstance(module, SyncNorm) for _, module in self._met)
 
     def _meets(self, module: nn.Module) -> bool:
         """Whether ranks meet when ``module`` is called, so that all must call it."""
@@ -101,16 +106,16 @@ class GraphCheck:
         if any(call != calls[0] for call in calls):
             lines = [f"rank {r} {'is at its end' if c is None else f'calls {c}'}" for r, c in enumerate(calls)]
             raise _the_same("the ranks' forward passes part, but all ranks meet where a synchronised norm or, at stage 3, any "
-                            "module with weights is called\n  " + "\n  ".join(lines))  # fmt: skip
+                            "module with weights is called\n  " + "\n  ".join(lines), self._has_synced)  # fmt: skip
 
 
 def _ignoring_arguments(call: Callable[[str], None], name: str, *_: Any) -> None:
     call(name)
 
 
-def _the_same(message: str) -> UserError:
+def _the_same(message: str, has_synced: bool = False) -> UserError:
     """An error that every rank raises: one of them prints it."""
-    error = UserError(message, remedy=_REMEDY)
+    error = UserError(message, remedy=_REMEDY + _REMEDY_OF_NORMS * has_synced)
     error.told = True
     return error
 

@@ -34,6 +34,9 @@ from drivetrain.recipe_schema import EmaSection, OptimizerKeys
 from drivetrain.saving import commit
 from drivetrain.weights import restore
 
+sys.path.append(str(Path(__file__).parents[1] / "plugins" / "acme_crosswalk"))
+from acme_crosswalk.optimizer import Signs
+
 STEPS = 4
 ENGINES = ("z0", "z1", "z2", "z3", "ddp")
 
@@ -62,21 +65,6 @@ class Net(Model):
         return [Prediction(key, {"boxes": boxes}) for key, boxes in zip(batch.keys, self.boxes(batch).float())]
 
 
-class Signs(torch.optim.Optimizer):
-    """A third party's optimizer, in a form of its own: steps of the momentum's sign, with decay."""
-
-    def __init__(self, groups: list[dict[str, Any]]):
-        super().__init__(groups, {"lr": 1e-2, "momentum": 0.9, "weight_decay": 0.1})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 1 - group["momentum"])
-                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(torch.tanh(50 * momentum), alpha=group["lr"])
-
-
 # A large eps, as in tests/small.yaml: rounding noise is not to become a whole step.
 ADAMW = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1, eps=1e-3)
 GROUPS = {
@@ -89,7 +77,7 @@ EMA = EmaSection(decay=0.7)
 def engine_of(name: str, comm: Comm, resume: Checkpoint | None = None, keys: dict[str, Any] | None = None,
               ema: EmaSection | None = None, norm: Any = None, again: Any = False, compiled: bool = False,
               offload: dict[str, str] | None = None, optimizer: Callable[..., Any] = ADAMW, clip: float | None = None,
-              slots: int = 2, dropout: bool = False) -> Any:  # fmt: skip
+              slots: int = 2, dropout: bool = False, precision: str = "fp32") -> Any:  # fmt: skip
     chosen = OptimizerKeys.model_validate(keys or {})
 
     def build_model() -> Net:
@@ -108,7 +96,7 @@ def engine_of(name: str, comm: Comm, resume: Checkpoint | None = None, keys: dic
 
     context = EngineContext(
         comm, build_model, lambda model: build_optimizer(optimizer, model, chosen, chosen.lr_factor(4)),
-        lambda step: 1.0, "fp32", slots // comm.world, 2, clip, check_steps=2, ema=ema, compiled=compiled,
+        lambda step: 1.0, precision, slots // comm.world, 2, clip, check_steps=2, ema=ema, compiled=compiled,
     )  # fmt: skip
     if name == "single":
         engine: Any = SingleEngine(None, context)
@@ -214,15 +202,24 @@ def sync(name: str, comm: Comm, folder: Path) -> dict[str, Any]:
     return {"apart": apart(held(engine), held(reference))}
 
 
+def parting(name: str, comm: Comm, folder: Path) -> dict[str, Any]:
+    """One rank leaves a block with a synchronised norm out."""
+    engine = engine_of(name, comm, norm="sync")
+    if comm.rank == 1:
+        engine.model.body[2] = nn.Identity()
+    train(engine, comm, 0, 1)
+    return {}
+
+
 def joined(one: Batch, two: Batch) -> Batch:
     from drivetrain.testing.models import _concatenated
 
     return _concatenated(one, two)
 
 
-def groups_and_mean(name: str, comm: Comm, folder: Path) -> dict[str, Any]:
+def groups_and_mean(name: str, comm: Comm, folder: Path, precision: str = "fp32") -> dict[str, Any]:
     """Groups, a running mean, and a checkpoint on the way, which the next engine takes over."""
-    options: dict[str, Any] = {"keys": GROUPS, "ema": EMA, "clip": 0.05}
+    options: dict[str, Any] = {"keys": GROUPS, "ema": EMA, "clip": 0.05, "precision": precision}
     engine = engine_of(name, comm, **options)
     rates = sorted({round(group["lr"], 6) for group in engine.optimizer.param_groups})
     start, statistics = weights_of(engine), ReferenceMean(persistent_buffers(engine.model))
@@ -281,12 +278,14 @@ class ReferenceMean:
 
 def computed_again(name: str, comm: Comm, folder: Path) -> dict[str, Any]:
     """Nothing changes, bitwise: losses, weights, running statistics and their counts, random numbers."""
-    found = []
+    found, calls = [], []
     for again in (False, True, [r"body\.[01]$"]):
         engine = engine_of(name, comm, again=again, dropout=True)
-        found.append((train(engine, comm), held(engine)))
+        engine.model.body[0][0].register_forward_hook(lambda *_: calls.append(None))
+        found.append((train(engine, comm), held(engine), len(calls)))
+        calls.clear()
     plain, layers, chosen = found
-    return {"same": plain == layers == chosen, "apart": apart(plain[1], layers[1]), "losses": [f[0] for f in found]}
+    return {"same": plain[:2] == layers[:2] == chosen[:2], "calls": [f[2] for f in found]}
 
 
 def offloaded(name: str, comm: Comm, folder: Path, parameters: bool = False) -> dict[str, Any]:
@@ -341,11 +340,13 @@ ADAGRAD = partial(torch.optim.Adagrad, lr=1e-2)
 CASES: list[tuple[str, Callable[..., dict[str, Any]], tuple[str, ...]]] = [
     ("norms", norms, ("-",)),
     ("sync", sync, ("z0", "z2", "z3", "ddp")),
+    ("parting", parting, ("z2",)),
     ("groups_and_mean", groups_and_mean, ENGINES),
+    ("groups_and_mean_bf16_at_length", partial(groups_and_mean, precision="bf16"), ENGINES),
     ("computed_again", computed_again, ENGINES),
     ("offload_optimizer", offloaded, ("z1", "z2", "z3")),
     ("offload_parameters", partial(offloaded, parameters=True), ("z3",)),
-    ("a_strangers_optimizer", partial(others_optimizer, optimizer=Signs), ("z2",)),
+    ("a_strangers_optimizer", partial(others_optimizer, optimizer=partial(Signs, lr=1e-2)), ("z2",)),
     ("adagrad", partial(others_optimizer, optimizer=ADAGRAD), ("z2", "z3")),
     ("compiled", compiled, ("z3",)),
     ("compiled_at_length", compiled, ("z1", "ddp")),  # minutes of compilation: where it is asked for

@@ -51,6 +51,12 @@ def test_training_with_synchronised_norms_is_training_on_larger_micro_batches(to
     assert told["sync", engine]["apart"] < 2e-5
 
 
+def test_ranks_that_part_before_a_synchronised_norm_are_named(told):
+    """Rank 0 would wait for ever."""
+    error = told["parting", "z2"]["error"]
+    assert "rank 0 calls body.2.1\n  rank 1 is at its end" in error and "take model.norm=batch" in error
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_groups_train_as_in_one_process(told, engine):
     """Frozen, slower towards the input, faster in the head, norms without decay, all scaled by the root of 2."""
@@ -75,7 +81,8 @@ def test_groups_and_means_go_through_a_checkpoint_to_the_next_engine(told, engin
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_blocks_that_are_computed_again_change_nothing_bitwise(told, engine):
-    assert told["computed_again", engine]["same"], told["computed_again", engine]
+    found = told["computed_again", engine]
+    assert found["same"] and found["calls"] == [4, 8, 8], found
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ class OffloadConfig(PluginConfig):
 class DeepSpeedConfig(PluginConfig):
     zero_stage: int = Field(1, ge=0, le=3, description="Cut over ranks: 1 optimizer state, 2 also gradients, 3 also weights")
     bucket_mb: int = Field(50, gt=0, description="Gradients are reduced in buckets of this many MB")
-    offload: OffloadConfig = Field(OffloadConfig(), description="what lies on the host and not on the GPU")
+    offload: OffloadConfig = Field(
+        default_factory=lambda: OffloadConfig.model_validate({}), description="what lies on the host and not on the GPU"
+    )
 
     @model_validator(mode="after")
     def _offloads_what_is_cut(self):
