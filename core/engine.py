@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from .batch import Batch
 from .check import Demand, GraphCheck
-from .checkpoint import Checkpoint, persistent_buffers, whole_pieces
+from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
 from .contracts import EngineContext, StepResult
+from .ema import WeightAverage
 from .model import Losses, loss_terms
 from .prediction import Prediction
 from .saving import FragmentWriter
@@ -34,8 +35,16 @@ class BaseEngine:
         self.steps = 0
         self._base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._check = GraphCheck(context.comm, model, self.demands)
+        self._average = None if context.ema is None else WeightAverage(self.pieces(), model, context.ema.decay_at)
 
     # ---- what an engine fills in
+
+    def pieces(self, shared_out: bool = False) -> list[Piece]:
+        """What this rank holds of the parameters; where all ranks hold all, its share of it if ``shared_out``."""
+        raise NotImplementedError
+
+    def spread(self) -> None:
+        """Bring weights that were written into `pieces` to where the forward pass reads them; collective."""
 
     def compute(self, batch: Batch, last: bool) -> Losses:
         """The losses of one micro-batch, the ``last`` of this step or not."""
@@ -71,6 +80,8 @@ class BaseEngine:
                 parts.setdefault(name, []).append(term.detach())
         norm, taken = self.update()
         self.steps += 1
+        if taken and self._average is not None:
+            self._average.update(self.steps)
         return StepResult(losses, parts, lr, norm, skipped=not taken)
 
     def predict(self, batch: Batch) -> list[Prediction]:
@@ -80,7 +91,12 @@ class BaseEngine:
             return self.model(batch.to(self.device))
 
     def average_buffers(self) -> None:
-        self.context.comm.average_(list(persistent_buffers(self.model).values()))
+        means = [] if self._average is None else self._average.buffers
+        self.context.comm.average_([*persistent_buffers(self.model).values(), *means])
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Around evaluation: the running mean of the weights in their place, where the recipe asks for one; collective."""
+        return nullcontext() if self._average is None else self._average.swapped_in(self.spread)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.context.precision == "bf16")
@@ -97,6 +113,22 @@ class BaseEngine:
             torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.context.clip, norm)
         return value, finite
 
+    def hand_over(self, writer: FragmentWriter, optimizer: torch.optim.Optimizer, shared_out: bool) -> None:
+        """What this rank adds to a checkpoint."""
+        comm, pieces = self.context.comm, self.pieces(shared_out)
+        writer.add_pieces(pieces, optimizer)
+        if self._average is not None:
+            self._average.write(writer, pieces, with_buffers=comm.is_main)
+        if comm.is_main:
+            writer.add_buffers(self.model)
+
+    def take_over(self, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+        """What this rank holds, from a checkpoint."""
+        checkpoint.load_pieces(self.pieces(), optimizer)
+        if self._average is not None:
+            self._average.read(checkpoint)
+        self.steps = checkpoint.step
+
     def _set_lr(self) -> float:
         factor = self.context.lr_factor(self.steps)
         for group, base in zip(self.optimizer.param_groups, self._base_lrs):
@@ -105,7 +137,7 @@ class BaseEngine:
 
     @property
     def _checking(self) -> bool:
-        return self.demands != "nothing" and self.context.comm.world > 1 and self.steps < self.context.check_steps
+        return self._check.has_work and self.steps < self.context.check_steps
 
     def _forward(self, batch: Batch, last: bool) -> Losses:
         with self._check.watch() if self._checking else nullcontext():
@@ -124,13 +156,13 @@ class ReplicaEngine(BaseEngine):
         self.optimizer.zero_grad(set_to_none=True)
         return norm, taken
 
-    def save(self, writer: FragmentWriter) -> None:
-        """Every rank writes its share of what all of them hold."""
+    def pieces(self, shared_out: bool = False) -> list[Piece]:
         comm = self.context.comm
-        writer.add_pieces(whole_pieces(self.model, comm.rank, comm.world), self.optimizer)
-        if comm.is_main:
-            writer.add_buffers(self.model)
+        return whole_pieces(self.model, comm.rank, comm.world) if shared_out else whole_pieces(self.model)
+
+    def save(self, writer: FragmentWriter) -> None:
+        """Every rank adds its share of what all of them hold."""
+        self.hand_over(writer, self.optimizer, shared_out=True)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        checkpoint.load_pieces(whole_pieces(self.model), self.optimizer)
-        self.steps = checkpoint.step
+        self.take_over(checkpoint, self.optimizer)
