@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-storage bench-saving scale kills lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving scale kills faults features lint types clean
 
 setup: $(READY)
 
@@ -29,7 +29,7 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 fuzz: $(READY)
-	DRIVETRAIN_FUZZ_ROUNDS=2000 $(BIN)/python -m pytest tests/unit/test_loader_fuzz.py
+	DRIVETRAIN_FUZZ_ROUNDS=2000 $(BIN)/python -m pytest tests/unit/test_loader_fuzz.py tests/unit/test_loader_hostile.py
 
 # Other readers of our shard sets; Energon's dependencies stay out of our own environment.
 peers: $(READY)
@@ -51,6 +51,10 @@ types: $(READY)
 bench-loader: $(READY)
 	$(BIN)/python tests/benchmarks/loader.py
 
+# `drivetrain data shard` held against cat of the same pictures: some minutes, and twice 1.1 GB under build/.
+bench-sharding: $(READY)
+	$(BIN)/python tests/benchmarks/sharding.py
+
 # How long a step is held up by a save, asynchronous against synchronous: two minutes.
 bench-saving: $(READY)
 	$(BIN)/python tests/benchmarks/saving.py
@@ -64,7 +68,11 @@ kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_saving.py
 
-# Makes network namespaces: needs root and iproute2.
+# Every way in which a job of several ranks ends, under the real launchers: some minutes.
+faults: $(READY)
+	DRIVETRAIN_FAULTS=1 $(BIN)/python -m pytest -q tests/faults/test_leaving.py tests/faults/test_watch.py tests/faults/test_hosts.py
+
+# Training epochs over HTTP roots in network namespaces: needs root, iproute2 and nginx; about ten minutes.
 bench-storage: $(READY)
 	$(BIN)/python tests/benchmarks/storage.py
 

@@ -29,7 +29,7 @@ from .hookspecs import hookimpl
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
     from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
-    from .comm import Comm
+    from .comm import Comm, local_world_from_environment
     from .config import PluginConfig
     from .contracts import (
         Balance,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
+    from .engine import BaseEngine, ReplicaEngine
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
         Boxes,
@@ -71,11 +72,12 @@ if TYPE_CHECKING:
         frame_to_parts,
     )
     from .geometry import View, map_boxes
-    from .model import Model, ModelContext, total_loss
+    from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
     from .processes import process_pool
+    from .progress import Progress
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
     from .saving import FragmentWriter
@@ -87,21 +89,23 @@ if TYPE_CHECKING:
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
     "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
-    "comm": "Comm",
+    "comm": "Comm local_world_from_environment",
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
     "ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
+    "engine": "BaseEngine ReplicaEngine",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
-    "model": "Model ModelContext total_loss",
+    "model": "Losses Model ModelContext loss_terms total_loss",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
     "processes": "process_pool",
+    "progress": "Progress",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
     "saving": "FragmentWriter",

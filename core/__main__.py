@@ -19,32 +19,30 @@ def _leave_source_root() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code. A user's mistake is a message and 2, never a traceback."""
     _leave_source_root()
+    from . import watch
     from .errors import USER_ERROR, UserError
 
     try:
         from .cli import run
 
-        return run(arguments)
+        return watch.note_exit(run(arguments))
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0" or not error.told:
-            print(f"error: {error}", file=sys.stderr)
-        if os.environ.get("WORLD_SIZE", "1") != "1":
-            _leave_at_once(USER_ERROR)
-        return USER_ERROR
+        if watch.shared is not None:
+            watch.shared.fail(error)
+        print(f"error: {error}", file=sys.stderr)
+        return watch.note_exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        if watch.shared is not None:
+            watch.leave_at_once(130)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _leave_at_once(code: int) -> None:
-    """Without the interpreter's teardown: threads of a process group whose other ranks are gone may abort it, and the
-    launcher would see that in place of ``code``."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    except Exception as error:
+        if watch.shared is not None:
+            watch.shared.fail(error)
+        raise
 
 
 if __name__ == "__main__":

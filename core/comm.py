@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 
 from .errors import UserError
+from .run import host_name
+from .watch import Watch
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Comm:
     local_world: int
     device: torch.device
     cores: int
+    watch: Watch = field(default_factory=Watch)
     _objects: Any = None
     _started: bool = False
 
@@ -41,9 +44,10 @@ class Comm:
             raise UserError(f"RANK={rank} is outside WORLD_SIZE={world}", remedy="start ranks with deepspeed or torchrun")
         cores = _integer("DRIVETRAIN_THREADS", max(1, len(os.sched_getaffinity(0)) // local_world))
         torch.set_num_threads(cores)
-        comm = Comm(rank, world, local_rank, local_world, _device(local_rank), cores)
+        comm = Comm(rank, world, local_rank, local_world, _device(local_rank), cores, Watch(rank, world))
         if world > 1:
             comm._connect(timedelta(seconds=timeout_s))
+        comm.watch.join(comm.broadcast, host_name(), os.environ.get("MASTER_ADDR", "localhost"))
         return comm
 
     def _connect(self, timeout: timedelta) -> None:
@@ -118,6 +122,8 @@ class Comm:
         return result
 
     def close(self) -> None:
+        self.watch.close()
+        self.barrier()  # none ends while another is at work: the launcher would end that, and the watch miss it
         if self._started and dist.is_initialized():
             dist.destroy_process_group()
             self._started = False
@@ -134,6 +140,12 @@ def rank_from_environment() -> int:
     return _integer("RANK", 0)
 
 
+def local_world_from_environment() -> int:
+    """The number of this job's ranks on this host, without joining it: who shares what lies there."""
+    words = _from_slurm()
+    return int(words["LOCAL_WORLD_SIZE"]) if words else _local_world(_integer("WORLD_SIZE", 1))
+
+
 _SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_RANK": "SLURM_LOCALID",
           "LOCAL_WORLD_SIZE": "SLURM_STEP_TASKS_PER_NODE"}  # fmt: skip
 
@@ -141,13 +153,18 @@ _SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_R
 def _adopt_slurm() -> None:
     """Under ``srun``, put Slurm's words for a rank under the names that every launcher uses. Raises UserError without
     ``MASTER_ADDR`` and ``MASTER_PORT``, which Slurm does not give."""
-    if "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
-        return
-    if not {"MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
+    words = _from_slurm()
+    if words and not {"MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
         raise UserError("srun started several ranks that do not know where to meet",
                         remedy="before srun: export MASTER_ADDR=$(hostname) MASTER_PORT=29500")  # fmt: skip
-    for name, theirs in _SLURM.items():
-        os.environ[name] = os.environ[theirs].partition("(")[0].partition(",")[0]  # tasks a node: 8(x3)
+    os.environ.update(words)
+
+
+def _from_slurm() -> dict[str, str]:
+    """What every launcher says of a rank, from ``srun``; empty where it started fewer than two, or a launcher has said it."""
+    if "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
+        return {}
+    return {name: os.environ[theirs].partition("(")[0].partition(",")[0] for name, theirs in _SLURM.items()}  # 8(x3)
 
 
 def _integer(name: str, default: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-USER_ERROR, GATE_FAILED = 2, 3
+USER_ERROR, GATE_FAILED, REQUEUE = 2, 3, 75
+"""Exit codes; REQUEUE: told to leave before the end, all is saved, start me again."""
 
 
 class DrivetrainError(Exception):

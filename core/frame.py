@@ -215,7 +215,10 @@ def decode_array(encoded: Encoded) -> np.ndarray:
     source = io.BytesIO(encoded.data[:4096])  # the header is in it
     if np.lib.format.read_magic(source) != (1, 0):
         raise ValueError("an npy of another version than 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(source)
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(source)
+    except Exception as error:  # it is Python, evaluated: whatever that raises
+        raise ValueError(f"the header of an npy cannot be read: {error!r:.200}") from error
     if dtype.hasobject or fortran:
         raise ValueError(f"an npy of {dtype}{' in Fortran order' if fortran else ''}, expected plain numbers in C order")
     return np.frombuffer(encoded.data, dtype, offset=source.tell()).reshape(shape)

@@ -39,9 +39,10 @@ def _hue(number: int) -> tuple[int, ...]:
 
 
 def draw_labels(image: np.ndarray, labels: CameraLabels, classes: Classes, alpha: float = 0.55) -> np.ndarray:
-    """A copy of ``image`` with the mask blended in by ``alpha`` (void stays as it is) and boxes with class and score."""
+    """A copy of ``image`` with the mask blended in by ``alpha`` (void stays as it is) and boxes with class and score. A mask
+    whose classes are not known is not drawn."""
     out = image.copy()
-    if labels.semantic is not None:
+    if labels.semantic is not None and "semantic_segmentation" in classes:
         assert isinstance(labels.semantic, np.ndarray), "what is drawn is decoded"
         colors, painted = _color_table(classes["semantic_segmentation"])
         mixed = cv2.addWeighted(image, 1 - alpha, colors[labels.semantic], alpha, 0)

@@ -41,7 +41,7 @@ class Progress:
     def advance(self, done: int, note: str = "", kept: int = 0) -> None:
         """``done`` units are done in all, ``kept`` of them by an earlier attempt: they do not count in the rate; ``note`` is
         shown beside them."""
-        first, self.done, self._note, self._kept = self.done == self._begin, done, note, kept
+        first, self.done, self._note, self._kept = self._last_line == self._started, done, note, kept
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=f"{self.rate:.2f} {self.unit}/s  {note}")
         elif self.shown and (first or time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES):
@@ -70,7 +70,7 @@ class Progress:
 
     def _line(self) -> None:
         self._last_line, self._told = time.monotonic(), self.done
-        left = "" if not self.total else f", {_clock((self.total - self.done) / max(self.rate, 1e-9))} left"
+        left = f", {_clock((self.total - self.done) / self.rate)} left" if self.total and self.rate > 0 else ""
         of = f"/{self.total}" if self.total else ""
         _plain(f"{self.what} {self.done}{of} {self.units}, {self.rate:.2f}/s{left}  {self._note}".rstrip())
 

@@ -7,13 +7,16 @@
     provenance.jsonl      one line a start: git, versions, plugins, data, hosts, command
     metrics.jsonl         one record a logged step and an evaluation, the run's own, every tracker aside
     samples/              the keys that each rank read, where train.record_samples is on
+    skipped.jsonl         the samples of steps that were not taken, since their gradient was not finite
     checkpoints/ predictions/ pictures/ quarantine.jsonl
+    stop                  whoever writes it makes the run save and leave: [EXIT CODE] [WHY]
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import secrets
@@ -51,6 +54,11 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def stop_file(self) -> Path:
+        """Where it appears, ``[EXIT CODE] [WHY]``, the run saves and leaves."""
+        return self.path / "stop"
 
     @property
     def metrics(self) -> Path:
@@ -123,10 +131,18 @@ class RunFolder:
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """One line of JSON at the end of a file, in one write."""
+    """One line of JSON at the end of a file, in one write; numbers that are not finite, which JSON lacks, become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(_without_nan(record)) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -153,9 +169,14 @@ def provenance(plugins: Mapping[str, str], hosts: list[str], world: int, data: M
     """Where a start of a run comes from; nothing of the environment but what is named here."""
     return {
         "at": _now(), "command": shlex.join(sys.argv), "git": _git_state(), "python": platform.python_version(),
-        "versions": {p: v for p in _PACKAGES if (v := _version(p))}, "plugins": dict(plugins), "data": dict(data),
+        "versions": package_versions(), "plugins": dict(plugins), "data": dict(data),
         "hosts": hosts, "world": world, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Package -> version, of those whose version may change what a run does."""
+    return {p: v for p in _PACKAGES if (v := _version(p))}
 
 
 def host_name() -> str:

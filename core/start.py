@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .contracts import Loader
 from .errors import PluginError, RecipeError, UserError
 from .manager import Controls, PluginManager, get_manager
 from .recipe import Recipe, compare, load_recipe
-from .run import RunFolder, append_record, host_name, provenance
+from .run import RunFolder, append_record, host_name, package_versions, provenance
+from .watch import Stop
 
 ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.lidars", "data.clip", "data.taxonomy",
                           "batch", "loader.plugin", "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
@@ -42,16 +43,19 @@ class Plan:
     checkpoint: str | None
     controls: Controls
     plugins: dict[str, str]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A run that has ended: its folder, the figures of its last evaluation by metric, the recipe's gates."""
+    """A run that has ended: its folder, the figures of its last evaluation by metric, the recipe's gates; ``stopped`` where
+    it was told to leave before its last step."""
 
     path: Path
     figures: dict[str, float | None]
     gates: Mapping[str, Any]
     is_main: bool
+    stopped: Stop | None = None
 
 
 def run_training(request: Request, controls: Controls, say: Callable[[str], None]) -> Done:
@@ -79,17 +83,19 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
     manager = comm.together(lambda: _same_plugins(plan))
     resume = comm.together(lambda: Checkpoint(Path(plan.checkpoint), content=False) if plan.checkpoint else None)
     recipe = Recipe.from_resolved(plan.resolved, manager)
+    comm.watch.heed(RunFolder(Path(plan.run)).stop_file, recipe.train.grace_s, recipe.train.timeout_s)
     run = Training(recipe, comm, RunFolder(Path(plan.run)), manager, resume, request.overfit, request.dry_run)
-    hosts = comm.gather(host_name())
+    hosts, ids = comm.gather(host_name()), comm.together(lambda: _data_ids(recipe, run.loader) if comm.is_main else None)
     if hosts is not None:
         run.folder.freeze(plan.written, plan.resolved)
-        made = provenance(manager.digest(), hosts, comm.world, _data_ids(recipe))
+        assert ids is not None, "rank 0 has gathered"
+        made = provenance(manager.digest(), hosts, comm.world, ids)
         append_record(run.folder.path / "provenance.jsonl", made)
         _introduce(run, say)
     train(run)
     reached = figures(recipe, run.results) if run.results else {}
     comm.close()  # after an error nothing is torn down: other ranks may be gone, and waiting for them would hang
-    return Done(run.folder.path, reached, recipe.gates, comm.is_main)
+    return Done(run.folder.path, reached, recipe.gates, comm.is_main, run.stopped)
 
 
 def failed_gates(gates: Mapping[str, Any], reached: Mapping[str, float | None]) -> list[str]:
@@ -116,7 +122,7 @@ def _plan(request: Request, controls: Controls, say: Callable[[str], None]) -> P
         _say_changes(folder.resolved_recipe(), resolved, request.allow, folder, say)
     folder.begin()
     checkpoint = _choose_checkpoint(folder, say)
-    return Plan(recipe.written, resolved, str(folder.path), checkpoint, controls, manager.digest())
+    return Plan(recipe.written, resolved, str(folder.path), checkpoint, controls, manager.digest(), package_versions())
 
 
 def _choose_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> str | None:
@@ -158,26 +164,27 @@ def _below(key: str, heads: tuple[str, ...]) -> bool:
     return any(key == head or key.startswith(head + ".") for head in heads)
 
 
-def _data_ids(recipe: Recipe) -> dict[str, Any]:
-    """Content and order ids of the shard sets, from their ``dataset.json``."""
-    out: dict[str, Any] = {}
+def _data_ids(recipe: Recipe, loader: Loader) -> dict[str, Any]:
+    """Content and order ids of the shard sets and of those that are joined to them, wherever they lie."""
+    sets: dict[str, str | tuple[str, ...]] = {}
     for split in ("train", "val"):
         for source in recipe.data_spec_sources(split):
-            path = Path(source.shards if isinstance(source.shards, str) else source.shards[0]) / "dataset.json"
-            info = json.loads(path.read_text()) if path.is_file() else {}
-            out[f"{split}.{source.name}"] = {k: info.get(k) for k in ("order_id", "content_id")}
-    return out
+            sets[f"{split}.{source.name}"] = source.shards
+            sets |= {f"{split}.{source.name}.{join.name}": join.shards for join in source.joins}
+    infos = {name: loader.open(shards).info for name, shards in sets.items()}
+    return {name: {k: info.get(k) for k in ("order_id", "content_id")} for name, info in infos.items()}
 
 
 def _same_plugins(plan: Plan) -> PluginManager:
-    """This rank's plugins. Raises PluginError, naming the rank and the difference, where they are not rank 0's."""
+    """This rank's plugins. Raises PluginError, naming the rank and the difference, where they, or the packages that decide
+    what a run does, are not rank 0's."""
     manager = get_manager(plan.controls)
-    own = manager.digest()
-    differ = sorted(k for k in own.keys() | plan.plugins.keys() if own.get(k) != plan.plugins.get(k))
+    own, theirs = manager.digest() | package_versions(), plan.plugins | plan.versions
+    differ = sorted(k for k in own.keys() | theirs.keys() if own.get(k) != theirs.get(k))
     if differ:
         from .comm import rank_from_environment
 
-        lines = [f"{n}: {own.get(n, 'not there')} here, {plan.plugins.get(n, 'not there')} on rank 0" for n in differ]
+        lines = [f"{n}: {own.get(n, 'not there')} here, {theirs.get(n, 'not there')} on rank 0" for n in differ]
         raise PluginError(f"rank {rank_from_environment()} on {host_name()} has other plugins:\n  " + "\n  ".join(lines),
                           remedy="install the same environment on every host")  # fmt: skip
     return manager
@@ -190,6 +197,8 @@ def _introduce(run: Any, say: Callable[[str], None]) -> None:
     slots = f"{recipe.batch.slots} micro-batches of {recipe.batch.micro} a step"
     model = f"{recipe.plugin('model').found.declaration.name}, {parameters / 1e6:.2f} M parameters"
     say(f"run {run.folder.path}: {model}; {slots}; {ranks}")
+    for note in recipe.notes:
+        say(note)
 
 
 def _count(number: int, what: str) -> str:

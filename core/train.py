@@ -15,21 +15,28 @@ from typing import Any
 
 import torch
 
+from .activations import checkpoint_blocks
 from .batch import Batch
 from .checkpoint import Checkpoint
 from .comm import Comm
+from .compiling import compile_losses
 from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
 from .curves import draw_curves
-from .errors import DataError, RecipeError, UserError
+from .errors import DataError, UserError
 from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
+from .groups import build_optimizer, freeze
 from .manager import PluginManager
 from .model import Model, ModelContext
+from .norms import set_norms
+from .prediction import Prediction
 from .progress import Progress
 from .recipe import Recipe
 from .run import RunFolder, append_record
 from .saving import Saver
 from .seeding import hash_key
+from .watch import Stop
 from .weights import initialise, read_weights, restore
+from .worlds import check_slots
 
 
 def train(run: Training) -> None:
@@ -42,6 +49,7 @@ def train(run: Training) -> None:
                 run.evaluate(step)
             if run.is_due("checkpoint", step):
                 run.save(step)
+        run.save_where_stopped()
 
 
 def build_loader(recipe: Recipe) -> Loader:
@@ -58,16 +66,28 @@ def data_spec(recipe: Recipe, split: str) -> DataSpec:
     )  # fmt: skip
 
 
-def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None) -> Model:
-    """The recipe's model: from ``checkpoint`` where there is one, else from ``model.init_from``, else from the seed."""
+def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None,
+                kind: str = "weight") -> Model:  # fmt: skip
+    """The recipe's model: from ``checkpoint`` where there is one (of ``kind`` ``ema``: the running mean that it holds), else
+    from ``model.init_from``, else from the seed."""
     torch.manual_seed(hash_key(recipe.seed, "model") >> 1)
     model = recipe.plugin("model").build(ModelContext(recipe.tasks, recipe.classes))
+    set_norms(model, recipe.model.norm)
     if checkpoint is not None:
-        restore(model, checkpoint)
+        restore(model, checkpoint, kind)
     elif (source := recipe.model.init_from) is not None:
         tensors = model.published_weights(source.path) or read_weights(source.path)
         loaded = initialise(model, tensors, source.include, source.exclude, source.rename)
         say(f"model.init_from {source.path}: {loaded}")
+    return model
+
+
+def prepare(model: Model, recipe: Recipe) -> Model:
+    """What training alone does to a model: parts of it are frozen, computed twice, compiled."""
+    freeze(model, recipe.optimizer.freeze)
+    checkpoint_blocks(model, recipe.train.activation_checkpointing)
+    if recipe.train.compile:
+        compile_losses(model)
     return model
 
 
@@ -81,12 +101,13 @@ class Training:
                  overfit: int | None = None, trial: bool = False):  # fmt: skip
         self.recipe, self.comm, self.folder, self.manager = recipe, comm, folder, manager
         self.overfit, self.trial = overfit, trial
-        self.step = resume.step if resume else 0
+        self.step = self._saved_at = resume.step if resume else 0
         self.best: dict[str, Any] | None = resume.state.get("best") if resume else None
         self.results: dict[str, Any] = last_evaluation(folder) if resume else {}
         self._evaluated_at = 0
         self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
-        self._read: list[str] = []
+        self._read: list[list[str]] = []
+        self._skipped = self._skipped_in_a_row = 0
         self._waited = 0.0
         self._counted: dict[str, float] = {}
         self._logged, self._since = self.step, time.monotonic()
@@ -132,15 +153,19 @@ class Training:
 
     def _build_engine(self, resume: Checkpoint | None) -> Any:
         recipe = self.recipe
+        lr_factor = recipe.optimizer.lr_factor(recipe.batch.global_)
         context = EngineContext(
             comm=self.comm,
-            build_model=lambda: build_model(recipe, self.progress.say, resume),
-            build_optimizer=recipe.plugin("optimizer").build,
+            build_model=lambda: prepare(build_model(recipe, self.progress.say, resume), recipe),
+            build_optimizer=lambda model: build_optimizer(recipe.plugin("optimizer").build, model, recipe.optimizer, lr_factor),
             lr_factor=recipe.plugin("lr_schedule").build(recipe.train.steps),
             precision=recipe.precision,
             accumulation=self._accumulation,
             micro_batch=recipe.batch.micro,
             clip=recipe.train.clip,
+            check_steps=recipe.train.check_steps,
+            ema=recipe.ema,
+            compiled=recipe.train.compile,
         )
         engine = recipe.plugin("parallelism").build(context)
         if resume:
@@ -181,10 +206,19 @@ class Training:
     def steps(self) -> Iterator[int]:
         """The numbers of the steps to do; the first step of a run is 1."""
         self._since = time.monotonic()
-        while self.step < self._last_step():
+        while self.step < self._last_step() and self.comm.watch.begin(self.step + 1):
             self.saver.poll()
             self.step += 1
             yield self.step
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why all ranks leave before the last step, if they do."""
+        return self.comm.watch.stop if self.step < self._last_step() else None
+
+    def save_where_stopped(self) -> None:
+        if self.stopped is not None and self.step > self._saved_at:
+            self.save(self.step)
 
     def micro_batches(self, step: int) -> Iterator[Batch]:
         """This rank's micro-batches of a step. Torch is seeded by (seed, step, slot) before each is used."""
@@ -193,22 +227,26 @@ class Training:
             began = time.monotonic()
             batch = next(self.batches)
             self._waited += time.monotonic() - began
+            self.comm.watch.mark("computing")
             slot = self.comm.rank * self._accumulation + number
             torch.manual_seed(hash_key(self.recipe.seed, step, slot) >> 1)
-            self._read.append("\n".join(batch.keys))
+            self._read.append(batch.keys)
             if self.recipe.train.record_samples:
                 record = {"step": step, "slot": slot, "keys": batch.keys}
                 append_record(self.folder.path / "samples" / f"rank-{self.comm.rank:05d}.jsonl", record)
             yield batch
+            self.comm.watch.mark("reading data")
+        self.comm.watch.mark("stepping")
 
     def log(self, step: int, result: StepResult) -> None:
         """One record of the step, over all ranks."""
+        self._note_skipped(step, result)
         if step % self.recipe.train.log_every and step != self._last_step():
             return
         said = {
             "losses": [float(v) for v in result.losses],
             "parts": {name: [float(v) for v in values] for name, values in result.parts.items()},
-            "samples": [hashlib.blake2b(keys.encode(), digest_size=8).hexdigest() for keys in self._read],
+            "samples": [hashlib.blake2b("\n".join(keys).encode(), digest_size=8).hexdigest() for keys in self._read],
             "waited": self._waited, "loading": self._loading(), "replaced": self._counted.get("replaced", 0),
         }  # fmt: skip
         ranks = self.comm.gather(said)
@@ -217,6 +255,26 @@ class Training:
             self._record(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, step - self._logged, result)})
         self._logged = step
 
+    def _note_skipped(self, step: int, result: StepResult) -> None:
+        """Names the samples of a step that was not taken, on all ranks. Raises UserError after too many in a row."""
+        if not result.skipped:
+            self._skipped_in_a_row = 0
+            return
+        self._skipped, self._skipped_in_a_row = self._skipped + 1, self._skipped_in_a_row + 1
+        ranks = self.comm.all_gather([k for k, loss in zip(self._read, result.losses) if not math.isfinite(loss)])
+        guilty = [keys for of_rank in ranks for keys in of_rank]
+        what = f"the loss of {len(guilty)} micro-batches" if guilty else "the gradient of finite losses"
+        if self.comm.is_main:
+            append_record(self.folder.path / "skipped.jsonl", {"step": step, "what": what, "keys": guilty})
+            named = f": {', '.join(guilty[0])}{' ...' if len(guilty) > 1 else ''}" if guilty else ""
+            self.progress.say(f"warning: step {step} was not taken, {what} is not finite{named}")
+        if self._skipped_in_a_row >= (most := self.recipe.train.max_skipped):
+            error = UserError(f"{most} steps in a row were not taken, up to step {step}: {what} is not finite", remedy=(
+                f"their samples are listed in {self.folder.path / 'skipped.jsonl'}; lower the learning rate, set train.clip, "
+                "or look at these samples' labels; the newest checkpoint is whole"))  # fmt: skip
+            error.told = True
+            raise error
+
     def _loading(self) -> dict[str, float]:
         """What reading has cost this rank since the last record: the stream's counters."""
         before, self._counted = self._counted, dict(self.stream.counters())
@@ -224,15 +282,17 @@ class Training:
 
     def evaluate(self, step: int) -> None:
         """Metrics, predictions and pictures of the validation split."""
+        self.comm.watch.mark("evaluating")
         self.engine.average_buffers()
         stream = self._evaluation_stream()
         try:
             about = {"run": self.folder.info()["id"], "step": step, "classes": self.recipe.classes, "split": "val"}
             out = self.folder.predictions / f"step-{step:08d}"
-            self.results, panels = evaluate(
-                self.engine.predict, stream, build_metrics(self.recipe), self.comm, out, about,
-                self.recipe.evaluation.panels, limit=2 if self.trial else None,
-            )  # fmt: skip
+            with self.engine.averaged():
+                self.results, panels = evaluate(
+                    self._predict, stream, build_metrics(self.recipe), self.comm, out, about,
+                    self.recipe.evaluation.panels, limit=2 if self.trial else None,
+                )  # fmt: skip
         finally:
             stream.close()
         self._evaluated_at = step
@@ -241,8 +301,14 @@ class Training:
             self._tell_evaluation(step, panels)
         self._since = time.monotonic()
 
+    def _predict(self, batch: Batch) -> list[Prediction]:
+        self.comm.watch.mark("evaluating")
+        return self.engine.predict(batch)
+
     def save(self, step: int) -> None:
         """A checkpoint of this step; the newest few and the best stay."""
+        self.comm.watch.mark("saving")
+        self._saved_at = step
         self.engine.average_buffers()
         self._note_best(step)
         self.saver.begin(step, self.engine.save, self._state(step))
@@ -349,18 +415,6 @@ def _check_agreement(states: list[dict[str, Any]]) -> None:
                         "and see that all hosts read the same ones")  # fmt: skip
 
 
-def check_slots(recipe: Recipe, world: int) -> None:
-    """Raises RecipeError, listing those that do, where ``world`` does not divide the slots."""
-    slots = recipe.batch.slots
-    if slots % world:
-        fits = [n for n in range(1, slots + 1) if slots % n == 0]
-        raise RecipeError(
-            f"{world} ranks do not divide the {slots} micro-batches of a step "
-            f"(batch.global {recipe.batch.global_} / batch.micro {recipe.batch.micro})",
-            where=recipe.where("batch.global"), remedy=f"start one of {fits} ranks, or change batch.global",
-        )  # fmt: skip
-
-
 def _mean_over_slots(ranks: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over the micro-batches of all ranks, summed in the order of slots whatever the number of ranks."""
     losses = [v for rank in ranks for v in rank["losses"]]
@@ -379,7 +433,7 @@ def _rates(run: Training, ranks: list[dict[str, Any]], elapsed: float, steps: in
     names = dict.fromkeys(name for rank in ranks for name in rank["loading"])
     loading = {name: math.fsum(rank["loading"].get(name, 0) for rank in ranks) for name in names}
     return {
-        "lr": result.lr, "grad_norm": result.grad_norm, "skipped": result.skipped,
+        "lr": result.lr, "grad_norm": result.grad_norm, "skipped": run._skipped,
         "seconds": elapsed / steps, "samples_per_second": run.recipe.batch.global_ * steps / max(elapsed, 1e-9),
         "waiting": max(rank["waited"] for rank in ranks) / max(elapsed, 1e-9),
         "replaced": sum(rank["replaced"] for rank in ranks),

@@ -15,12 +15,13 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..manager import Controls, Found, PluginManager, get_manager
-from . import checkpoint, data, doctor, eval, plugins, predict, recipe, train, weights
+from . import checkpoint, data, doctor, eval, launch, plugins, predict, recipe, train, weights
 
 _HELP = "Train perception models for automated driving, from a laptop to a cluster."
 _GROUPS = {"plugins": plugins.app, "recipe": recipe.app, "data": data.app, "weights": weights.app, "checkpoint": checkpoint.app}
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train.train,
+    "launch": launch.launch,
     "eval": eval.evaluate,
     "predict": predict.predict,
     "doctor": doctor.doctor,
@@ -47,6 +48,7 @@ def build_app(manager: PluginManager, arguments: list[str]) -> typer.Typer:
         app.add_typer(group, name=name)
     for name, command in _COMMANDS.items():
         app.command(name)(command)
+    app.command("host-facts", hidden=True)(launch.host_facts)
     for found in manager.found("command"):
         try:
             _add_plugin_command(app, found, arguments)

@@ -56,7 +56,7 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
     for split in ("train", "val"):
         for source in loaded.data_spec_sources(split):
             for root in [source.shards] if isinstance(source.shards, str) else source.shards:
-                if "://" not in root and not Path(root).is_dir():
+                if "://" not in root and not _folder(root).is_dir():
                     typer.echo(f"warning: {source.where}: no folder {root} here yet", err=True)
     for section, chosen in loaded.plugins.items():
         for key, why in (chosen.config.advice(loaded) if isinstance(chosen.config, PluginConfig) else {}).items():
@@ -68,6 +68,12 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
         f"{', '.join(loaded.data.train)}; batches of {batch.global_} in {batch.slots} slots of {batch.micro}; "
         f"{loaded.train.steps} steps; {loaded.precision}, {loaded.plugin('parallelism').found.declaration.name}"
     )
+
+
+def _folder(root: str) -> Path:
+    """The folder that a root is, or that the tars lie below which it names in braces."""
+    literal, brace, _ = root.partition("{")
+    return Path(literal + "_").parent if brace or root.endswith(".tar") else Path(root)
 
 
 @app.command()

@@ -33,9 +33,12 @@ def train(
     done = run_training(request, get_manager().controls, say)
     if done.is_main:
         kept = [name for name in ("metrics.jsonl", "curves.png", "pictures", "checkpoints") if (done.path / name).exists()]
-        say(f"done: {done.path} ({', '.join(kept)})")
-        failed = [] if dry_run else failed_gates(done.gates, done.figures)
+        how = "done" if done.stopped is None else f"stopped after step {done.stopped.after} ({done.stopped.why})"
+        say(f"{how}: {done.path} ({', '.join(kept)})")
+        failed = [] if dry_run or done.stopped else failed_gates(done.gates, done.figures)
         for line in failed:
             say(line)
         if failed:
             raise typer.Exit(GATE_FAILED)
+    if done.stopped is not None:
+        raise typer.Exit(done.stopped.code)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,9 +57,13 @@ def rows(path: Path) -> Iterator[tuple[Ref, Any]]:
 def read_row(ref: Ref) -> Any:
     if ref.file.endswith(".parquet"):
         return _row_group(ref.file, ref.offset)[ref.size]
-    with open(ref.file, "rb") as file:
-        file.seek(ref.offset)
-        return _json(file.read(ref.size), ref.where)
+    return _json(os.pread(_open(ref.file).fileno(), ref.size, ref.offset), ref.where)
+
+
+@functools.lru_cache(8)
+def _open(file: str) -> BinaryIO:
+    """Kept open: a row is a small part of it."""
+    return open(file, "rb", buffering=0)
 
 
 @functools.lru_cache(8)
@@ -75,6 +80,7 @@ def classes_of(file: str) -> Classes:
 def forget() -> None:
     """Read files anew: they may have been mended."""
     classes_of.cache_clear()
+    _open.cache_clear()
     _row_group.cache_clear()
 
 

@@ -41,7 +41,7 @@ class CameraLine(_Line):
     semantic: _Text | None = None
     boxes: tuple[BoxLine, ...] | None = None
     ignore_regions: tuple[_Box, ...] | None = None
-    labelled_classes: dict[str, tuple[str, ...]] = {}
+    labelled_classes: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # a default of {} is copied deeply each time
     timestamp: int | None = None
     intrinsics: _Matrix3 | None = None
     model: Literal["pinhole", "brown_conrady", "kannala_brandt", "f_theta"] = "pinhole"
@@ -54,7 +54,7 @@ class FrameLine(_Line):
     key: _Text
     scene: str = ""
     split: str | None = None
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
     cameras: Annotated[dict[_SensorName, CameraLine], Field(min_length=1)]
 
 
@@ -73,7 +73,7 @@ def parse_frame(row: Any, where: str) -> FrameLine:
     """A line's object as a frame. Raises DataError naming the place, the key, the field and what was expected."""
     if not isinstance(row, Mapping):
         raise DataError(f"expected an object, one frame a line, found {row!r:.60}", where=where)
-    row = _without_nulls(row)
+    row = _without_nulls(dict(row))
     short = {name: row[name] for name in row if name in CameraLine.model_fields}
     if short and "cameras" in row:
         raise DataError(f"{_what(row)}states both cameras and {', '.join(map(repr, short))}", where=where,
@@ -111,9 +111,9 @@ def _class_infos(task: str, lines: tuple[str | ClassLine, ...], where: str) -> t
 
 
 def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(v) for key, v in value.items() if v is not None}
-    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return {key: _without_nulls(v) if isinstance(v, (dict, list)) else v for key, v in value.items() if v is not None}
+    return [_without_nulls(v) if isinstance(v, (dict, list)) else v for v in value]
 
 
 def _what(row: Mapping[str, Any]) -> str:

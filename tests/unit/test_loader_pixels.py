@@ -15,39 +15,8 @@ from drivetrain.plugins.loaders.webdataset.decode import draw_image, draw_mask, 
 from drivetrain.plugins.loaders.webdataset.placement import place
 
 sys.path.append(str(Path(__file__).parent))
+from loader_pictures import crop_of, drawn, psnr, textured
 from loader_toy import MASK_CLASSES, Toy, convert, jpg, loader, png, spec
-
-
-def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Noise whose power falls with frequency, as in photographs, with hard edges on top."""
-    rng = np.random.default_rng(seed)
-    image = np.full((height, width, 3), 110.0)
-    for cell, amplitude in ((4, 4), (8, 8), (32, 20), (128, 30)):
-        noise = rng.normal(0, amplitude, (height // cell + 2, width // cell + 2, 3))
-        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    for _ in range(25):
-        (x, y), (w, h) = rng.integers(0, (width, height)), rng.integers(10, 120, 2)
-        image[y : y + h, x : x + w] += rng.normal(0, 40, 3)
-    return image.clip(0, 255).astype(np.uint8)
-
-
-def drawn(encoded: Encoded, size: tuple[int, int], view: View) -> tuple[np.ndarray, View]:
-    at = place(view, *size, grids(encoded))
-    out = np.full((*view.size, 3), 77, np.uint8)
-    draw_image(encoded, size, at, out)
-    return out, at.view
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
-
-
-def crop_of(view: View) -> tuple[slice, slice]:
-    """The original pixels that a view without padding shows."""
-    (x0, y0, _), (x1, y1, _) = (view.to_original @ (x, y, 1) for x, y in ((0, 0), view.size[::-1]))
-    (left, right), (top, bottom) = sorted((round(x0), round(x1))), sorted((round(y0), round(y1)))
-    return slice(top, bottom), slice(left, right)
-
 
 SIZE = (720, 1280)
 VIEWS = [View.identity(*SIZE).scaled(round(720 * f), round(1280 * f)) for f in (1, 0.9, 0.5, 0.45, 0.3, 0.25, 0.2, 0.125, 0.1)]
@@ -117,7 +86,7 @@ def test_odd_pictures_are_drawn_where_their_matrix_says(size, factor):
     picture = Encoded(simplejpeg.encode_jpeg(image, 100, "RGB", "444"), "jpg")
     out, moved = drawn(picture, size, view)
     mask, ids = ((ys + xs) % 200).astype(np.uint8), np.empty(view.size, np.uint8)
-    draw_mask(mask, place(view, *size, grids(picture)), ids)
+    draw_mask(mask, place(view, *size, *grids(picture)), ids)
     ys, xs = np.mgrid[: view.size[0], : view.size[1]] + 0.5
     inverse = moved.to_original
     rows, columns = ys * inverse[1, 1] + inverse[1, 2], xs * inverse[0, 0] + inverse[0, 2]

@@ -1,6 +1,7 @@
 """Shard sets: written in parallel and restartable, byte for byte; read, verified, refused."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import simplejpeg
 import webdataset
 
 from drivetrain import Boxes, DataError, Encoded, PluginError, encode_key, frame_to_parts
+from drivetrain.plugins.loaders.webdataset.archive import tar_header
 from drivetrain.plugins.loaders.webdataset.shards import Table
 
 sys.path.append(str(Path(__file__).parent))
+from loader_pictures import textured
 from loader_toy import BOX_CLASSES, Toy, convert, jpg, loader, png
 
 ODD_KEYS = ["a.b/c.jpg", "straße/夜 #1", "100%.d", "plain", "x" * 150]
@@ -48,6 +51,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.append({here!r})
+from loader_pictures import textured
 from loader_toy import BOX_CLASSES, Toy, convert
 if __name__ == "__main__":
     convert(Toy(24, delay=0.1), Path({out!r}), workers={workers})
@@ -267,6 +271,41 @@ def test_a_full_disk_is_told_beforehand(tmp_path):
     with pytest.raises(DataError, match="GB are free"):
         job = writer._Job(toy, writer.Plan("toy", "train", 10**12, 10**6), tmp_path)
         writer._check_space(job, toy.index(tmp_path, "train"), range(3))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_fills_up_is_told_and_the_conversion_goes_on(tmp_path, workers):
+    """No file may grow beyond 64 KiB while the shard with a large picture is written."""
+    large = {"image": jpg(textured(600, 800)), "width": 800, "height": 600, "semantic": None, "boxes": None}
+    toy, limits = Toy(12, changes={9: large}), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot be written: File too large[\s\S]*repeat the command"):
+            convert(toy, tmp_path / "set", workers=workers)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "set/dataset.json").exists()
+    left = {path.name for path in (tmp_path / "set/.conversion").iterdir()}
+    assert "shard-000002.rows" not in left and not [name for name in left if name.startswith(".tmp-")]
+    convert(toy, tmp_path / "set", workers=workers)
+    convert(toy, tmp_path / "clean")
+    assert contents(tmp_path / "set") == contents(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("name", ["a.json", "x" * 95 + ".json", "x" * 96 + ".json", "stra\u00dfe.json", "a/b.json"])
+@pytest.mark.parametrize("size", [0, 137_000, (1 << 33) - 1, 1 << 33])
+def test_headers_are_those_of_tarfile(name, size):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    assert tar_header(name, size) == info.tobuf(tarfile.PAX_FORMAT)
+
+
+def test_a_picture_larger_than_any_is_refused_at_conversion(tmp_path):
+    image = jpg(np.zeros((48, 64, 3), np.uint8)).data
+    at = image.index(b"\xff\xc0") + 5
+    huge = Encoded(image[:at] + (30_000).to_bytes(2, "big") * 2 + image[at + 4 :], "jpg")
+    with pytest.raises(DataError, match=r"frame/00001[\s\S]*30000 x 30000"):
+        convert(Toy(2, changes={1: {"image": huge, "width": 30_000, "height": 30_000}}), tmp_path / "set")
 
 
 def test_the_toy_decodes_to_what_it_drew():

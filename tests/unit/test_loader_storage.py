@@ -47,6 +47,7 @@ def test_shards_placed_over_folders_read_as_one_set(made, tmp_path):
     assert keys(ShardSet([str(root) for root in roots])) == keys(whole)
 
 
+@pytest.mark.filterwarnings("ignore:.*gave bad bytes")
 def test_a_bad_copy_is_read_elsewhere_and_bad_everywhere_is_damage(made, tmp_path):
     folder, whole = made
     roots = [tmp_path / "a", tmp_path / "b"]

@@ -231,7 +231,7 @@ def test_all_that_is_wrong_is_told_at_once_in_order_of_lines(refused):
         "a.yaml: 20 mistakes",
         "a.yaml:2: seeed: no such key",
         "a.yaml:4: data.train.camvid.tax: no such key",
-        "a.yaml:5: data.val.camvid.shards: is needed: the shard set's folder or address",
+        "a.yaml:5: data.val.camvid.shards: is needed: the folder or address of a shard set or of WebDataset tars",
         "a.yaml:6: data.classes: expected a list or a mapping, not 3",
         "a.yaml:8: transforms.resize.keep: no such key",
         'a.yaml:8: transforms.resize.size.1: expected an integer, not "240"',

@@ -88,19 +88,23 @@ def _assemble(out: Path, plan: Plan, classes: Mapping[str, Sequence[ClassInfo]])
                 index.add(table)
             index.flush()  # so that the set as it was ends with a row group
         for number in plan.numbers:
-            rows = read_rows(out, number)
+            rows = read_rows(rows_file(out, number))
             index.add(rows.table)
             found.append(hashes(rows.table.column("key")))
             listed.append((shard_name(number), len(rows.table), rows.bytes, rows.checksum))
-            _add_sizes(sizes, rows)
+            add_sizes(sizes, rows)
         _refuse_duplicates(out, plan, found)
     columns = [list(column) for column in zip(*listed)] or [[], [], [], []]
-    table = pa.table(dict(zip(SHARD_SCHEMA.names, columns)), schema=SHARD_SCHEMA)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomically(out / SHARDS_FILE, memoryview(sink.getvalue()))
+    write_shards(out, columns)
     info = _info(plan, classes, columns, sizes)
     write_atomically(out / DATASET_FILE, (json.dumps(info, indent=1) + "\n").encode())
+
+
+def write_shards(out: Path, columns: Sequence[Sequence[Any]]) -> None:
+    """``shards.parquet``, of its columns."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(dict(zip(SHARD_SCHEMA.names, columns)), schema=SHARD_SCHEMA), sink, compression="zstd")
+    write_atomically(out / SHARDS_FILE, memoryview(sink.getvalue()))
 
 
 def _info(plan: Plan, classes: Mapping[str, Sequence[ClassInfo]], columns: list[list[Any]],
@@ -114,7 +118,7 @@ def _info(plan: Plan, classes: Mapping[str, Sequence[ClassInfo]], columns: list[
     }  # fmt: skip
 
 
-def _add_sizes(sizes: dict[str, set[tuple[int, ...]]], rows: ShardRows) -> None:
+def add_sizes(sizes: dict[str, set[tuple[int, ...]]], rows: ShardRows) -> None:
     for camera, found in rows.sizes.items():
         sizes.setdefault(camera, set()).update(tuple(size) for size in found)
 
@@ -126,7 +130,7 @@ def _refuse_duplicates(out: Path, plan: Plan, found: Sequence[np.ndarray]) -> No
         return
     seen: dict[str, int] = {}
     for number in [i for i, part in zip(plan.numbers, found) if np.isin(part, suspects).any()]:
-        for key in read_rows(out, number).table.column("key").to_pylist():
+        for key in read_rows(rows_file(out, number)).table.column("key").to_pylist():
             if key in seen:
                 for shard in {seen[key], number}:  # they are made again once the dataset is mended
                     rows_file(out, shard).unlink(missing_ok=True)

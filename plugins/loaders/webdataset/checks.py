@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
-import simplejpeg
 
 from drivetrain import IGNORE, TASKS, Boxes, Camera, ClassInfo, DataError, Encoded, Frame, Lidar, near_matches
 
+from .decode import MAX_PIXELS, declared_size, decode_mask
+from .shards import Damage
+
 Classes = Mapping[str, Sequence[ClassInfo]]
-MAX_PIXELS = 1 << 28
 SEGMENTATION, DETECTION = "semantic_segmentation", "object_detection"
 
 
@@ -28,7 +27,7 @@ def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
         what = f"frame {frame.key!r}, camera {name!r}"
         if camera.image is None:
             raise DataError(f"{what}: there is no image", where=where)
-        size = _stored_size(camera.image, what, where)
+        size = stored_size(camera.image, what, where)
         if size != (camera.height, camera.width):
             stated = f"{camera.width} x {camera.height}"
             raise DataError(f"{what}: the image is {size[1]} x {size[0]}, the frame says {stated}", where=where)
@@ -45,18 +44,35 @@ def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def refuse_huge(frame: Frame) -> None:
-    """Raises ValueError where a picture or mask declares more pixels than any camera has: decoders take memory for
-    what a header says."""
+def refuse_strange(frame: Frame) -> None:
+    """Raises ValueError where a frame that was read is not made of what it should be, or is larger than a camera's."""
+    texts = [frame.key, frame.scene, *frame.tags.keys(), *frame.tags.values()]
     for name, camera in frame.cameras.items():
         size = camera.height, camera.width
-        if not all(isinstance(side, int) and 0 < side < 1 << 16 for side in size) or size[0] * size[1] > MAX_PIXELS:
+        if not all(type(side) is int and 0 < side < 1 << 16 for side in size) or size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"camera {name!r} is {camera.width!r} x {camera.height!r}")
         for part in (camera.image, camera.semantic):
-            if isinstance(part, Encoded) and part.format == "png" and len(part.data) >= 24:
-                width, height = struct.unpack_from(">II", part.data, 16)
-                if width * height > MAX_PIXELS:
-                    raise ValueError(f"camera {name!r}: a png declares {width} x {height}")
+            if isinstance(part, Encoded) and _declares_too_much(part):
+                raise ValueError(f"camera {name!r}: a {part.format} declares more than {MAX_PIXELS} pixels")
+        regions = camera.ignore_regions
+        if regions is not None and regions.size and regions.shape != (len(regions), 4):
+            raise ValueError(f"camera {name!r}: ignore regions of shape {regions.shape}")
+        texts += [text for task, names in camera.labelled_classes.items() for text in (task, *names)]
+        texts += [] if camera.boxes is None else camera.boxes.names
+    for name, lidar in frame.lidars.items():
+        if lidar.sensor_to_ego is not None and lidar.sensor_to_ego.shape != (4, 4):
+            raise ValueError(f"lidar {name!r}: a pose of shape {lidar.sensor_to_ego.shape}")
+        texts += lidar.fields
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{next(text for text in texts if not isinstance(text, str))!r:.80} in place of a text")
+
+
+def _declares_too_much(picture: Encoded) -> bool:
+    try:
+        height, width = declared_size(picture)
+    except ValueError:  # the decoder will say so
+        return False
+    return height * width > MAX_PIXELS
 
 
 def _labels(camera: Camera, classes: Classes, what: str, where: str) -> dict[str, dict[str, int]]:
@@ -77,8 +93,10 @@ def _declared(classes: Classes, task: str, what: str, where: str) -> Sequence[Cl
 
 def _mask_counts(camera: Camera, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
     mask = camera.semantic
-    if isinstance(mask, Encoded):
-        mask = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        mask = decode_mask(mask) if isinstance(mask, Encoded) else mask
+    except Damage as error:
+        raise DataError(f"{what}: {error}", where=where) from error
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
         raise DataError(f"{what}: the {TASKS[SEGMENTATION].prediction} mask is no 8-bit picture of one channel", where=where)
     if mask.shape != (camera.height, camera.width):
@@ -108,17 +126,13 @@ def _box_counts(boxes: Boxes, infos: Sequence[ClassInfo], what: str, where: str)
     return {name: boxes.names.count(name) for name in names if name in boxes.names}
 
 
-def _stored_size(image: Encoded, what: str, where: str) -> tuple[int, int]:
+def stored_size(image: Encoded, what: str, where: str) -> tuple[int, int]:
     """(height, width) from the picture's header."""
     try:
-        if image.format == "png":
-            signature, width, height = struct.unpack_from(">8s8xII", image.data)
-            if signature != b"\x89PNG\r\n\x1a\n":
-                raise ValueError("no PNG signature")
-            return height, width
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(image.data)
-    except (ValueError, struct.error) as error:
+        height, width = declared_size(image)
+    except ValueError as error:
         raise DataError(f"{what}: the image is no whole {image.format}: {error}", where=where) from error
-    if colours in ("CMYK", "YCCK"):
-        raise DataError(f"{what}: the image is {colours}, expected RGB or grey", where=where)
+    if height * width > MAX_PIXELS:
+        raise DataError(f"{what}: the image is {width} x {height}, more than {MAX_PIXELS} pixels", where=where,
+                        remedy="store it smaller: --resize")  # fmt: skip
     return height, width

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from drivetrain import DataError, Dataset, hash_key
 
@@ -58,6 +57,8 @@ def beyond(shards: ShardSet, plan: Plan, dataset: Dataset, refs: Sequence[Any], 
         raise DataError(f"{shards.path} holds another shard set: {difference}",
                         remedy="frames are appended with the options that the set was made with")  # fmt: skip
     _tidy(shards)
+    import pyarrow.compute as pc  # it takes a while, and no other conversion needs it
+
     keys = pa.array([key for key, _ in identified(dataset, refs, workers)], pa.string())
     known, column = np.zeros(len(refs), bool), KeyColumn(shards.folder / INDEX_FILE, len(shards))
     for number in range(column.groups):

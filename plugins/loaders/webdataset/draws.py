@@ -50,6 +50,11 @@ class Draws:
         ids = [line.newest.order_id for line in self._lines.values()]
         return ids[0] if self._blend is None else f"{hash_key(*ids):016x}"
 
+    @property
+    def joined(self) -> int:
+        """How many slots share one pool: more than one where there are few shards."""
+        return max(line.joined for line in self._lines.values())
+
     def __len__(self) -> int:
         """The samples that are drawn from, those that are drawn several times counted so."""
         return sum(len(line.newest) for line in self._lines.values())

@@ -41,9 +41,13 @@ class Joined:
                             remedy=f"raise join.{join.name}.tolerance_ms, or see whether scenes are named alike")  # fmt: skip
         return Joined(join.name, other, partners)
 
+    def place_of(self, number: int) -> tuple[int, int]:
+        """The shard, and the place in it, of the partner of frame ``number``."""
+        return self.shards.locate(int(self.partners[number]))
+
     def add(self, frame: Frame, number: int, wanted: Wanted) -> Frame:
         """``frame``, which has this ``number``, with its partner's sensors. Raises Damage for bad bytes of the partner."""
-        parts = self.shards.read(*self.shards.locate(int(self.partners[number])), wanted)
+        parts = self.shards.read(*self.place_of(number), wanted)
         partner = self.shards.layers.apply(parse(parts))
         if both := {*frame.cameras, *frame.lidars} & {*partner.cameras, *partner.lidars}:
             raise DataError(f"frame {frame.key!r} and frame {partner.key!r} of {self.shards.path}, which is joined to it, both "

@@ -36,6 +36,11 @@ class Line:
     def newest(self) -> Picked:
         return self._generations[-1].picked
 
+    @property
+    def joined(self) -> int:
+        """How many slots share one pool."""
+        return self._generations[-1].order.joined
+
     def draw(self, slot: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws ``start`` to ``start + count`` of ``slot``: shards, counted through all sources, and places, int64 [count]."""
         shards, places = np.empty(count, np.int64), np.empty(count, np.int64)

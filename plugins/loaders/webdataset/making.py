@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from drivetrain import DataSpec, Frame, Sample
 
 from .checks import SEGMENTATION
 from .reader import parse
-from .samples import OpenSource, Outputs, SampleMaker, cameras_of
+from .samples import OpenSource, Outputs, SampleMaker, cameras_of, refuse_unlabelled
 from .shards import Damage
 from .sources import Sources
 from .storage.ahead import Chunk
@@ -45,6 +45,7 @@ class Outcome:
     bytes: int = 0
     seconds_reading: float = 0.0
     seconds_decoding: float = 0.0
+    roots: Mapping[str, float] = field(default_factory=dict)  # of a worker process: what its roots and cache have cost
 
 
 class Samples:
@@ -53,6 +54,8 @@ class Samples:
     def __init__(self, spec: DataSpec, training: bool, storage: StorageConfig | None = None):
         self.storage = storage
         sources = [OpenSource.open(source, spec, storage) for source in spec.sources]
+        if training:
+            refuse_unlabelled(spec, sources)
         self._spec, self.training, self.sources = spec, training, Sources(sources, training)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
         self.with_mask = SEGMENTATION in spec.tasks
@@ -77,6 +80,8 @@ class Samples:
             source, _, clip = self._locate(request)
             for shard, place in clip:
                 yield from source.shards.chunks(shard, place)
+                for joined in source.joins:
+                    yield from joined.shards.chunks(*joined.place_of(source.shards.number(shard, place)))
 
     def _locate(self, request: Request) -> tuple[OpenSource, int, list[tuple[int, int]]]:
         """The source, the shard's number there, and where the frames of the clip lie, the oldest first."""

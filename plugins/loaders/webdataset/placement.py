@@ -14,22 +14,27 @@ import numpy as np
 
 from drivetrain import View
 
+_OVER = 1 / 8  # output pixels; 44 dB, 1/4 is 40 dB
+
 
 class _Axis(NamedTuple):
-    """Decoded pixels [a, b) become output pixels [low, high), turned round if ``flip``."""
+    """Decoded pixels [a, b) become output pixels [low, high), turned round if ``flip``. ``over``: output pixels by which the
+    last decoded pixel reaches over the picture's edge, so that all of it is squeezed a little."""
 
     a: int
     b: int
     low: int
     high: int
     flip: bool
+    over: float = 0.0
 
-    @property
-    def suits(self) -> bool:
-        """Whether a decode this coarse is as good as a full one: it already has the output's size, or still twice that.
+    def suits(self, straight: bool) -> bool:
+        """Whether a decode this coarse is as good as a full one: it already has the output's size, if ``straight`` allows
+        that, or still twice that.
 
         Between the two the picture would be resampled twice at nearly the same scale, which costs up to 10 dB."""
-        return self.high - self.low == self.b - self.a or 2 * (self.high - self.low) <= self.b - self.a
+        out, decoded = self.high - self.low, self.b - self.a
+        return self.over <= _OVER and ((straight and out == decoded) or 2 * out <= decoded)
 
     def scale_and_shift(self, grid: int) -> tuple[float, float]:
         scale = (self.high - self.low) / ((self.b - self.a) * grid)
@@ -46,10 +51,10 @@ class Placement:
     grid: int
 
 
-def place(view: View, height: int, width: int, grids: tuple[int, ...]) -> Placement:
+def place(view: View, height: int, width: int, grids: tuple[int, ...], straight: bool = True) -> Placement:
     """The placement of a picture of ``height`` x ``width`` on the coarsest of ``grids`` (descending) that is good enough.
 
-    ``grids`` are the reductions that the decoder offers, beyond 1.
+    ``grids`` are the reductions that the decoder offers, beyond 1; ``straight``: whether one is good at the output's size.
     """
     (sx, xy, tx), (yx, sy, ty) = view.matrix[:2].tolist()
     assert xy == 0 and yx == 0 and sx and sy, f"a view is scale, flip and shift along the axes, not {view.matrix.tolist()}"
@@ -59,7 +64,7 @@ def place(view: View, height: int, width: int, grids: tuple[int, ...]) -> Placem
         x, y = _axis(sx, tx, width, view.size[1], grid), _axis(sy, ty, height, view.size[0], grid)
         if x is None or y is None:
             break
-        if grid == 1 or (x.suits and y.suits):
+        if grid == 1 or (x.suits(straight) and y.suits(straight)):
             (sx, tx), (sy, ty) = x.scale_and_shift(grid), y.scale_and_shift(grid)
             return Placement(View(np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1.0]]), view.size), x, y, grid)
     nothing = _Axis(0, 0, 0, 0, False)
@@ -76,4 +81,5 @@ def _axis(scale: float, shift: float, length: int, out: int, grid: int) -> _Axis
     decoded = -(-length // grid)
     a = min(max(round(first / grid), 0), decoded - 1)
     b = decoded if last > length - 0.5 else min(max(round(last / grid), a + 1), decoded)
-    return _Axis(a, b, low, high, scale < 0)
+    over = max(0, b * grid - length) * (high - low) / ((b - a) * grid)
+    return _Axis(a, b, low, high, scale < 0, over)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from drivetrain import process_pool
 
 from .reader import ShardSet
+from .storage.config import StorageConfig
 
 _AT_ONCE = 4096
 _T = TypeVar("_T")
@@ -19,7 +20,7 @@ def over_shards(shards: ShardSet, look: Callable[[ShardSet, int], _T], workers: 
     if workers < 2:
         yield from (look(shards, number) for number in range(shards.shards))
         return
-    with process_pool(workers, _start, shards.path, look) as pool:
+    with process_pool(workers, _start, shards.addresses, shards.storage, look) as pool:
         for first in range(0, shards.shards, _AT_ONCE):  # a million waiting answers would fill the memory
             yield from pool.map(_look, range(first, min(first + _AT_ONCE, shards.shards)))
 
@@ -27,9 +28,9 @@ def over_shards(shards: ShardSet, look: Callable[[ShardSet, int], _T], workers: 
 _worker: tuple[ShardSet, Callable[[ShardSet, int], Any]] | None = None
 
 
-def _start(path: str, look: Callable[[ShardSet, int], Any]) -> None:
+def _start(addresses: Sequence[str], storage: StorageConfig | None, look: Callable[[ShardSet, int], Any]) -> None:
     global _worker
-    _worker = ShardSet(path), look
+    _worker = ShardSet(addresses, storage), look
 
 
 def _look(number: int) -> Any:

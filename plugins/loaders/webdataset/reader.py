@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,22 +13,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from drivetrain import ClassInfo, DataError, Frame, class_info, frame_from_parts, near_matches
+from drivetrain import ClassInfo, DataError, Frame, frame_from_parts
 
-from .checks import refuse_huge
+from .about import classes_of, read_info
+from .checks import SEGMENTATION, refuse_strange
 from .overlay import Layers
 from .rows import KeyColumn
 from .shards import (
-    DATASET_FILE,
-    FORMAT_VERSION,
     INDEX_FILE,
-    PLAN_FILE,
     SHARDS_FILE,
     WITHDRAWN_FILE,
     Damage,
     Piece,
     Table,
     Wanted,
+    is_list,
+    order_id,
     strange_names,
 )
 from .storage.ahead import Chunk
@@ -38,6 +36,7 @@ from .storage.cache import open_cache
 from .storage.config import StorageConfig
 from .storage.roots import Roots, StorageError, without_secrets
 from .storage.stores import NotThere
+from .tars.finding import find_tars
 from .timeline import clip, previous
 
 if TYPE_CHECKING:
@@ -50,22 +49,22 @@ def parse(parts: Mapping[str, bytes | memoryview]) -> Frame:
     """The Frame of a sample's files. Raises Damage where they are not one."""
     try:
         frame = frame_from_parts(parts)
-        refuse_huge(frame)
+        refuse_strange(frame)
         return frame
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Damage(f"the files are no frame: {error!r}") from error
 
 
 class ShardFile:
-    """One tar and its table, open while somebody holds it. ``path`` has no suffix.
+    """One tar and its table, open while somebody holds it. ``path`` has no suffix; ``tar``: where that lies elsewhere.
 
     Raises Damage where the table is wrong, OSError where the files cannot be read.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, tar: Path | None = None):
         self._fd = -1
-        self.path = path.with_suffix(".tar")
-        self.table = Table.read(path.with_suffix(".idx"))
+        self.path = tar or path.with_name(f"{path.name}.tar")
+        self.table = Table.read(path.with_name(f"{path.name}.idx"))
         self._fd = os.open(self.path, os.O_RDONLY)
 
     @property
@@ -84,7 +83,7 @@ class ShardFile:
             if not piece.matches(data):
                 raise Damage(f"{self.path}, sample {place}: the bytes do not match their checksum")
             parts |= piece.parts(data)
-        return parts
+        return parts | self.table.given(place)
 
     def frame(self, place: int) -> Frame:
         return parse({suffix: bytes(part) for suffix, part in self.parts(place).items()})
@@ -97,24 +96,32 @@ class ShardFile:
 class ShardSet:
     """Shards in a folder or at an address, or placed over several (`drivetrain.ShardSet`). Safe to read from several
     threads. ``sizes`` int64: samples a shard; ``folder`` is the first root's; ``overlays``: folders of labels that lie over
-    its own, the later ones on top.
+    its own, the later ones on top. ``plain``: the tars are others', and ``folder`` is that of the index that was made of them.
 
-    Raises DataError where there is no whole shard set, or an overlay is none of this set.
+    Raises DataError where there is no whole shard set, tars cannot be used, or an overlay is none of this set.
     """
 
     def __init__(self, path: str | Path | Sequence[str], storage: StorageConfig | None = None, overlays: Sequence[str] = ()):
-        addresses = [str(path)] if isinstance(path, (str, Path)) else list(path)
-        self.path, self.folder = ", ".join(map(without_secrets, addresses)), Path(addresses[0])
-        self.roots = Roots(addresses, storage)
+        self.addresses, self.storage = [str(path)] if isinstance(path, (str, Path)) else list(path), storage
+        self.path = ", ".join(map(without_secrets, self.addresses))
+        self.roots, self.folder = _opened(self.addresses, storage)
         self.cache = open_cache(storage.cache if storage else None, bool(self.roots.remote))
-        self.info: Mapping[str, Any] = _read_info(self.roots, self.folder, self.path)
-        self.classes = _classes(self.info, self.path)
-        listed = self._parquet(SHARDS_FILE, ["name", "samples"])
+        self.info: Mapping[str, Any] = read_info(self.roots, self.folder, self.path)
+        self.plain = "plain" in self.info
+        if self.plain:
+            from .tars.opening import with_classes
+
+            self.info = with_classes(self.info, self.roots, self.path)
+        self.classes = classes_of(self.info, self.path)
+        listed = self._parquet(SHARDS_FILE, ["name", "samples", "checksum"])
+        if not is_list(listed):
+            raise self._unreadable(SHARDS_FILE, ValueError("its columns are not names, numbers of samples and checksums"))
         self._names = listed.column("name").combine_chunks()  # Arrow's own memory: a million names cost 20 MB
         if strange := strange_names(self._names):
             raise DataError(f"{SHARDS_FILE} names {strange[0]!r}, which is no file's name", where=self.path,
                             remedy="restore it, or write the set again")  # fmt: skip
         self.sizes: np.ndarray = listed.column("samples").to_numpy()
+        self._checksums: np.ndarray = listed.column("checksum").to_numpy()
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self._tables: OrderedDict[int, Table] = OrderedDict()
         self._lock = Lock()
@@ -175,6 +182,30 @@ class ShardSet:
             return pq.read_table(io.BytesIO(data), columns=["key"]).column("key").combine_chunks()
         except (OSError, KeyError, pa.ArrowException) as error:  # it must not be passed over
             raise DataError(f"{name} cannot be read: {error}", where=self.path, remedy="restore it") from error
+
+    def order_id(self, shards: int | None = None) -> str:
+        """Of the set as it was when it had so many ``shards``; None: all, in which case it should be that of ``info``."""
+        listed = self.listed.slice(0, shards)
+        names, samples = (listed.column(name).to_pylist() for name in ("name", "samples"))
+        if not self.plain:
+            return order_id(list(zip(names, samples)))
+        from .tars.listing import order_of
+
+        return order_of(names, samples, listed.column("checksum").to_pylist())
+
+    def file(self, shard: int) -> ShardFile:
+        """Of a local set. Raises as `ShardFile` does."""
+        name = self.name(shard)
+        return ShardFile(self.folder / name, self.roots.path(f"{name}.tar"))
+
+    @property
+    def counted(self) -> Mapping[str, Sequence[ClassInfo]]:
+        """The classes of the tasks whose labels the index counts: of plain tars no mask is decoded for it."""
+        return {task: infos for task, infos in self.classes.items() if not self.plain or task != SEGMENTATION}
+
+    def lacks(self, task: str) -> bool:
+        """Whether these are plain tars in which nothing is labelled for ``task``, and need not be."""
+        return self.plain and task not in self.classes and not self.info["plain"]["labelled"].get(task)
 
     @cached_property
     def listed(self) -> pa.Table:
@@ -246,6 +277,7 @@ class ShardSet:
                 if data is None:
                     data = self.roots.read(name, piece.offset, piece.length, piece.matches)
                 parts |= piece.parts(data)
+            parts |= table.given(place)
         except Damage as damage:
             raise Damage(f"sample {place} of {damage}") from damage
         except NotThere as error:
@@ -269,7 +301,13 @@ class ShardSet:
         name = f"{self.name(shard)}.tar"
 
         def fetch(offset: int, length: int) -> bytes:
-            return self.roots.read(name, offset, length, lambda data: len(data) == length)
+            def whole(data: bytes) -> bool:
+                return len(data) == length
+
+            try:  # so that a root's bad bytes are found while another one can be asked
+                return self.roots.read(name, offset, length, lambda data: whole(data) and table.matches(offset, data))
+            except Damage:
+                return self.roots.read(name, offset, length, whole)  # the rest of it is good
 
         length = min(self.cache.chunk, table.tar_bytes - number * self.cache.chunk)
         return self.cache.bring(table.checksum, number, length, fetch, stop)
@@ -318,10 +356,14 @@ class ShardSet:
         from .withdraw import withdraw
 
         self._refuse_unless_local("withdraw")
+        if self.plain:
+            raise DataError("tars that are not ours are left as they are: nothing can be withdrawn from them", where=self.path,
+                            remedy=f"list the keys in a {WITHDRAWN_FILE} (one column, key) beside the tars, or in a folder\n"
+                            "that shards: [TARS, FOLDER] names too; or write a shard set of them")  # fmt: skip
         return withdraw(self, keys)
 
     def _refuse_unless_local(self, command: str) -> None:
-        if len(self.roots.roots) > 1 or self.roots.remote:
+        if self.roots.remote or (len(self.roots.roots) > 1 and not self.plain):
             raise DataError(f"`data {command}` works in one folder, this set is at {self.path}",
                             remedy="run it where the shards lie")  # fmt: skip
 
@@ -355,11 +397,24 @@ class ShardSet:
             table = Table.from_bytes(self.roots.get(name, lambda data: _is_table(data, name)), name)
         except NotThere as error:
             raise StorageError(str(error), remedy="restore the shard from a copy, or name its root too") from error
+        if len(table) != self.sizes[shard] or table.checksum != self._checksums[shard]:  # two shards were swapped
+            raise Damage(f"{name} is not the table that {SHARDS_FILE} records")
         with self._lock:
             self._tables[shard] = table
             if len(self._tables) > _OPEN_TABLES:
                 self._tables.popitem(last=False)
         return table
+
+
+def _opened(addresses: Sequence[str], storage: StorageConfig | None) -> tuple[Roots, Path]:
+    """The roots of a set, and the folder of its index."""
+    tars = find_tars(addresses)
+    if tars is None:
+        return Roots(addresses, storage), Path(addresses[0])
+    from .tars.opening import TarRoots
+
+    roots = TarRoots(tars, storage)
+    return roots, roots.index
 
 
 def _is_table(data: bytes, name: str) -> bool:
@@ -368,52 +423,3 @@ def _is_table(data: bytes, name: str) -> bool:
     except Damage:
         return False
     return True
-
-
-def _classes(info: Mapping[str, Any], where: str) -> Mapping[str, Sequence[ClassInfo]]:
-    try:
-        return {task: [class_info(values) for values in infos] for task, infos in info["classes"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{DATASET_FILE}: its classes cannot be read: {error!r}", where=where,
-                        remedy="restore it, or write the set again") from error  # fmt: skip
-
-
-def _read_info(roots: Roots, folder: Path, path: str) -> dict[str, Any]:
-    try:
-        info = json.loads(roots.get(DATASET_FILE))
-    except NotThere:
-        if "://" in path:
-            raise DataError(f"there is no shard set at {path}: no root has a {DATASET_FILE}",
-                            remedy="name the address that holds dataset.json and the shards") from None  # fmt: skip
-        raise _missing(folder) from None
-    except ValueError as error:
-        raise DataError(f"{DATASET_FILE} is no JSON: {error}", where=path, remedy="write the set again") from error
-    if not isinstance(info, dict):
-        raise DataError(f"{DATASET_FILE} is no mapping", where=path, remedy="write the set again")
-    if info.get("format_version") != FORMAT_VERSION:
-        raise DataError(f"format version {info.get('format_version')}, this reads {FORMAT_VERSION}", where=path,
-                        remedy="write the set again, or update drivetrain")  # fmt: skip
-    lacking = [name for name in ("classes", "cameras", "order_id", "content_id") if name not in info]
-    if lacking:
-        raise DataError(f"{DATASET_FILE} says nothing of {', '.join(lacking)}", where=path, remedy="write the set again")
-    return info
-
-
-def _missing(folder: Path) -> DataError:
-    """Why ``folder`` cannot be opened: a half-written set, a folder of sets, something else, or nothing at all."""
-    if (folder / PLAN_FILE).exists():
-        return DataError(f"{folder} is a half-written shard set: it has no {DATASET_FILE} yet",
-                         remedy="repeat the same `drivetrain data shard`: whole shards are kept")  # fmt: skip
-    inside = sorted(str(path.parent) for path in folder.glob(f"*/{DATASET_FILE}"))
-    if inside:
-        return DataError(f"{folder} is no shard set, it holds some", near=inside)
-    siblings: list[str] = []
-    with contextlib.suppress(OSError):
-        siblings = [path.name for path in folder.parent.iterdir() if (path / DATASET_FILE).exists()]
-    near = [str(folder.parent / name) for name in near_matches(folder.name, siblings)]
-    what = f"has no {DATASET_FILE}" if folder.is_dir() else "does not exist"
-    return DataError(
-        f"there is no shard set at {folder}: it {what}", near=near,
-        remedy=f"a shard set is a folder with {DATASET_FILE}, {INDEX_FILE} and shard-*.tar\n"
-        "write one from a dataset with `drivetrain data shard`, or a synthetic one with `drivetrain data synth`",
-    )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,13 +34,15 @@ GROUP_ROWS = 65_536
 class ShardRows:
     """A whole shard's part of the index: its ``table`` (`SCHEMA`) and what ``shards.parquet`` and ``dataset.json`` need.
 
-    ``bytes`` of the tar; ``checksum`` of the offset table; ``sizes``: camera -> the (width, height) that occur.
+    ``bytes`` of the tar; ``checksum`` of the offset table; ``sizes``: camera -> the (width, height) that occur; ``more``: what
+    else was found, as JSON.
     """
 
     table: pa.Table
     bytes: int
     checksum: int
     sizes: Mapping[str, Sequence[Sequence[int]]]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def rows_file(out: Path, number: int) -> Path:
@@ -70,25 +72,24 @@ def sizes_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, int
     return {camera: sorted(found) for camera, found in sorted(sizes.items())}
 
 
-def write_rows(out: Path, number: int, rows: ShardRows) -> None:
-    about = {"bytes": rows.bytes, "checksum": rows.checksum, "sizes": rows.sizes}
+def write_rows(path: Path, rows: ShardRows) -> None:
+    about = {"bytes": rows.bytes, "checksum": rows.checksum, "sizes": rows.sizes, "more": rows.more}
     table = rows.table.replace_schema_metadata({"shard": json.dumps(about)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)
-    write_atomically(rows_file(out, number), memoryview(sink.getvalue()))
+    write_atomically(path, memoryview(sink.getvalue()))
 
 
-def read_rows(out: Path, number: int) -> ShardRows:
+def read_rows(path: Path) -> ShardRows:
     """Raises FileNotFoundError where the shard is not whole yet, Damage where the file is not what was written."""
-    path = rows_file(out, number)
     try:
         table = pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
         about = json.loads(table.schema.metadata[b"shard"])
         table = table.replace_schema_metadata(None)
         if table.schema != SCHEMA:
             raise ValueError("other columns")
-        return ShardRows(table, about["bytes"], about["checksum"], about["sizes"])
+        return ShardRows(table, about["bytes"], about["checksum"], about["sizes"], about.get("more", {}))
     except (pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
         raise Damage(f"{path} is no part of an index: {error}") from error
 

@@ -32,7 +32,7 @@ from drivetrain import (
 )
 
 from .checks import DETECTION, SEGMENTATION
-from .decode import decode_mask, draw_image, draw_mask, grids
+from .decode import decode_mask, draw_image, draw_mask, grids, size_of_mask
 from .joins import Joined
 from .placement import Placement, place
 from .reader import ShardSet
@@ -84,14 +84,24 @@ class OpenSource:
 
 
 def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Reader:
-    if task not in shards.classes:
+    if task not in shards.classes and not shards.lacks(task):
+        masks = "its masks need a list of classes: see classes.json in docs/loading.md" if shards.plain else None
         had = ", ".join(sorted(shards.classes)) or "no task"
         raise RecipeError(f"source {source.name!r} ({shards.path}) has no labels of {task}: it has {had}",
-                          where=source.where, near=near_matches(task, shards.classes))  # fmt: skip
-    infos, mapping = shards.classes[task], source.taxonomy.get(task, {})
+                          where=source.where, near=near_matches(task, shards.classes), remedy=masks)  # fmt: skip
+    infos, mapping = shards.classes.get(task, ()), source.taxonomy.get(task, {})
     undeclared = np.ones(256, np.uint8)
     undeclared[[info.id for info in infos if info.id < 256] + [IGNORE]] = 0
     return Reader(Taxonomy.build(source.name, task, infos, spec.classes[task], mapping, source.where), undeclared)
+
+
+def refuse_unlabelled(spec: DataSpec, sources: Sequence[OpenSource]) -> None:
+    """Raises RecipeError for a task of which no source has a label: nothing would be learnt."""
+    for task in spec.tasks:
+        if all(source.shards.lacks(task) for source in sources):
+            raise RecipeError(f"no source has labels of {task}: {', '.join(source.shards.path for source in sources)}",
+                              where=sources[0].asked.where,
+                              remedy="docs/loading.md says how tars carry labels; overlays lie over them")  # fmt: skip
 
 
 def cameras_of(spec: DataSpec, sources: list[OpenSource]) -> tuple[str, ...]:
@@ -156,13 +166,14 @@ class SampleMaker:
 
     def _camera(self, camera: Camera, mask: np.ndarray | None, source: OpenSource, position: int,
                 outputs: Callable[[tuple[int, int]], Output], what: str) -> CameraSample:  # fmt: skip
-        assert camera.image is not None, "a stored camera has its image"
+        if camera.image is None:
+            raise Damage(f"{what}: its picture is not there")
         size = (camera.height, camera.width)
         rngs = {name: Rng(self.seed, position, name) for name in self.transforms}  # by name: another one shifts none
         view = View.identity(*size)
         for name, transform in self.transforms.items():
             view = transform.view(view, rngs[name])
-        at = place(view, *size, grids(camera.image))
+        at = place(view, *size, *grids(camera.image))
         image, mask_out = outputs(view.size)
         draw_image(camera.image, size, at, image)
         sample = CameraSample(image, at.view, size)
@@ -188,8 +199,8 @@ def _sweep(frame: Frame, name: str, where: str) -> LidarSample:
         points = decode_array(lidar.points) if isinstance(lidar.points, Encoded) else lidar.points
     except ValueError as error:
         raise Damage(f"lidar {name!r}: {error}") from error
-    if points.ndim != 2 or points.shape[1] != len(lidar.fields):
-        raise Damage(f"lidar {name!r}: points of shape {points.shape} for the fields {', '.join(lidar.fields)}")
+    if points.ndim != 2 or points.shape[1] != len(lidar.fields) or not lidar.fields or points.dtype.kind not in "fiub":
+        raise Damage(f"lidar {name!r}: {points.dtype} points of shape {points.shape} for the fields {', '.join(lidar.fields)}")
     return LidarSample(points.astype(np.float32), lidar.sensor_to_ego)
 
 
@@ -198,12 +209,12 @@ def _is_labelled(camera: Camera, task: str) -> bool:
 
 
 def _checked_mask(camera: Camera, what: str) -> np.ndarray:
-    mask = decode_mask(camera.semantic) if isinstance(camera.semantic, Encoded) else camera.semantic
+    mask = camera.semantic
     assert mask is not None
-    if mask.shape != (camera.height, camera.width):
-        size = f"{mask.shape[1]} x {mask.shape[0]}"
-        raise DataError(f"{what}: the mask is {size}, the image {camera.width} x {camera.height}")
-    return mask
+    height, width = size_of_mask(mask) if isinstance(mask, Encoded) else mask.shape
+    if (height, width) != (camera.height, camera.width):
+        raise DataError(f"{what}: the mask is {width} x {height}, the image {camera.width} x {camera.height}")
+    return decode_mask(mask) if isinstance(mask, Encoded) else mask
 
 
 def _mask_target(camera: Camera, mask: np.ndarray | None, reader: Reader, at: Placement, out: np.ndarray, what: str

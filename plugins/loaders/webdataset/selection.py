@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from drivetrain import Balance, DataError, Known, Where, near_matches
+from drivetrain import Balance, DataError, Known, RecipeError, Where, near_matches
 
 from .samples import OpenSource
 from .timeline import NONE
@@ -116,6 +116,10 @@ class _Chooser:
 
     def _class_rates(self, balance: Balance) -> np.ndarray:
         """float64 [C]: how often a frame of each class is drawn."""
+        if missing := self._source.readers.keys() - self._source.shards.counted.keys():
+            raise RecipeError(f"source {self._source.name!r} cannot be balanced: no index counts the {', '.join(missing)} of "
+                              f"{self._source.shards.path}", where=self._source.asked.where,
+                              remedy="take balance out, or write a shard set of it")  # fmt: skip
         with_class, frames = 0, 0
         for batch, kept in self._parts():
             with_class = with_class + self._present(batch)[kept].sum(0)
@@ -140,7 +144,7 @@ class _Chooser:
 
     @property
     def _declared(self) -> Mapping[str, list[str]]:
-        return {task: [info.name for info in infos] for task, infos in self._source.shards.classes.items()}
+        return {task: [info.name for info in infos] for task, infos in self._source.shards.counted.items()}
 
     @cached_property
     def _excluded(self) -> pa.Array:

@@ -9,7 +9,8 @@
 
 A table is little-endian: the header, the suffixes as JSON, the samples, the members, and xxh3_64 of all before it. A
 sample's checksum is xxh3_64 of its byte range in the tar, headers and padding included; a member's is of its content, so
-that some of a sample's files can be read without the others.
+that some of a sample's files can be read without the others. The table of a tar that others wrote ends with what the tar
+lacks: the ``json`` of each sample (`Table.texts`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT_VERSION = 2
+_WITH_TEXTS = 3
 DATASET_FILE, SHARDS_FILE, INDEX_FILE = "dataset.json", "shards.parquet", "index.parquet"
 WITHDRAWN_FILE = "withdrawn.parquet"
 """Keys, column ``key``, of samples that are not to be read any more."""
 WORK_FOLDER = ".conversion"
 PLAN_FILE = f"{WORK_FOLDER}/plan.json"
 TEMPORARY = ".tmp-"
+MOST = 1 << 20  # samples in a shard: the order takes memory for what is declared
 
 _GAP = 16 * 1024  # bytes between two wanted files that are read too
 _MAGIC = b"DTSHARD\0"
@@ -59,6 +62,19 @@ def strange_names(names: pa.Array) -> list[str]:
 
     plain = pc.match_substring_regex(names, r"^[A-Za-z0-9_%-][A-Za-z0-9_%.-]*$").fill_null(False)
     return names.filter(pc.invert(plain)).to_pylist()
+
+
+def is_list(listed: pa.Table) -> bool:
+    """Whether ``name``, ``samples`` and ``checksum`` can be shards' names and sizes, and their tables' checksums."""
+    import pyarrow as pa
+
+    names, samples, checksums = (listed.column(name) for name in ("name", "samples", "checksum"))
+    if [names.type, samples.type, checksums.type] != [pa.string(), pa.int64(), pa.uint64()]:
+        return False
+    if samples.null_count or checksums.null_count:
+        return False
+    sizes = samples.to_numpy()
+    return bool(((sizes >= 0) & (sizes <= MOST)).all())
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,33 @@ class Piece:
         return {suffix: view[start : start + size] for suffix, start, size, _ in self.files}
 
 
+class Texts:
+    """A text a sample, ``ends`` uint64 [samples] of them in ``text``."""
+
+    def __init__(self, ends: np.ndarray, text: bytes):
+        self._ends, self._text = ends, text
+
+    @staticmethod
+    def of(texts: Iterable[bytes]) -> Texts:
+        texts = list(texts)
+        return Texts(np.cumsum([len(text) for text in texts], dtype="<u8"), b"".join(texts))
+
+    def __getitem__(self, place: int) -> bytes:
+        return self._text[int(self._ends[place - 1]) if place else 0 : int(self._ends[place])]
+
+    @property
+    def nbytes(self) -> int:
+        """Of `to_bytes`, as far as the ends tell."""
+        return self._ends.nbytes + (int(self._ends[-1]) if len(self._ends) else 0)
+
+    def to_bytes(self) -> bytes:
+        return self._ends.tobytes() + self._text
+
+    @staticmethod
+    def from_bytes(data: bytes, samples: int) -> Texts:
+        return Texts(np.frombuffer(data, "<u8", samples), data[8 * samples :])
+
+
 @lru_cache(maxsize=64)
 def _wanted_of(suffixes: tuple[str, ...], wanted: Wanted) -> tuple[bool, ...]:
     return tuple(map(wanted, suffixes))
@@ -103,16 +146,23 @@ def _wanted_of(suffixes: tuple[str, ...], wanted: Wanted) -> tuple[bool, ...]:
 
 @dataclass(frozen=True)
 class Table:
-    """Where a shard's samples and their files lie. ``samples`` and ``members`` are structured arrays."""
+    """Where a shard's samples and their files lie. ``samples`` and ``members`` are structured arrays; ``texts``: of each
+    sample the ``json`` that its tar does not hold, empty where it does."""
 
     suffixes: tuple[str, ...]
     samples: np.ndarray
     members: np.ndarray
     tar_bytes: int
     checksum: int = 0
+    texts: Texts | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def given(self, place: int) -> dict[str, memoryview]:
+        """The files of a sample that are not in the tar: suffix -> bytes."""
+        text = self.texts[place] if self.texts else b""
+        return {"json": memoryview(text)} if text else {}
 
     def pieces(self, place: int, wanted: Wanted | None = None) -> list[Piece]:
         """What to read of a sample for the files that are ``wanted``, None for all. Wanted files that lie near each other
@@ -133,10 +183,22 @@ class Table:
             pieces[-1] = Piece(last.offset, start + size, [*last.files, (suffix, start, size, content)])
         return pieces
 
+    def matches(self, offset: int, data: bytes) -> bool:
+        """Whether ``data``, which lies at ``offset`` of the tar, is right as to every sample that is wholly in it."""
+        view, ends = memoryview(data), self.samples["offset"] + self.samples["length"]
+        inside = self.samples[(self.samples["offset"] >= offset) & (ends <= offset + len(data))]
+        return all(
+            xxhash.xxh3_64_intdigest(view[at - offset : at - offset + length]) == checksum
+            for at, length, checksum in inside[["offset", "length", "checksum"]].tolist()
+        )
+
     def to_bytes(self) -> bytes:
         suffixes = json.dumps(self.suffixes).encode()
-        header = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(suffixes), len(self.samples), len(self.members), self.tar_bytes)
+        version = FORMAT_VERSION if self.texts is None else _WITH_TEXTS
+        header = _HEADER.pack(_MAGIC, version, len(suffixes), len(self.samples), len(self.members), self.tar_bytes)
         body = header + suffixes + self.samples.tobytes() + self.members.tobytes()
+        if self.texts is not None:
+            body += self.texts.to_bytes()
         return body + struct.pack("<Q", xxhash.xxh3_64_intdigest(body))
 
     @staticmethod
@@ -150,13 +212,16 @@ class Table:
         if len(data) < _HEADER.size + 8 or data[:8] != _MAGIC:
             raise Damage(f"{path} is not an offset table")
         _, version, text, samples, members, tar_bytes = _HEADER.unpack_from(data)
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, _WITH_TEXTS):
             raise Damage(f"{path} has format version {version}, this reads {FORMAT_VERSION}")
         checksum = struct.unpack("<Q", data[-8:])[0]
         if xxhash.xxh3_64_intdigest(memoryview(data)[:-8]) != checksum:
             raise Damage(f"{path} does not match its checksum")
         start = _HEADER.size + text
-        if start + samples * _SAMPLE.itemsize + members * _MEMBER.itemsize + 8 != len(data):
+        end = start + samples * _SAMPLE.itemsize + members * _MEMBER.itemsize
+        room = len(data) - 8 - end
+        texts = Texts.from_bytes(data[end:-8], samples) if version == _WITH_TEXTS and room >= 8 * samples else None
+        if room != (texts.nbytes if texts else 0):
             raise Damage(f"{path} declares {samples} samples and {members} files, and is {len(data)} bytes long")
         table = Table(
             _suffixes(data[_HEADER.size : start], path),
@@ -164,6 +229,7 @@ class Table:
             np.frombuffer(data, _MEMBER, members, start + samples * _SAMPLE.itemsize),
             tar_bytes,
             checksum,
+            texts,
         )
         if not table.fits:
             raise Damage(f"{path} points outside its tar")
@@ -199,16 +265,21 @@ class TableBuilder:
         self._suffixes: dict[str, int] = {}
         self._samples: list[tuple[int, ...]] = []
         self._members: list[tuple[int, ...]] = []
+        self._texts: list[bytes] = []
 
-    def add(self, offset: int, length: int, checksum: int, members: Sequence[tuple[str, int, int, int]]) -> None:
+    def add(self, offset: int, length: int, checksum: int, members: Sequence[tuple[str, int, int, int]],
+            text: bytes = b"") -> None:  # fmt: skip
         """One sample: its byte range in the tar and that range's xxh3_64, ``members`` (suffix, offset inside, length and
-        xxh3_64 of the content)."""
+        xxh3_64 of the content), and its ``json`` where the tar does not hold it."""
+        self._texts.append(text)
         self._samples.append((offset, length, checksum, len(self._members), len(members)))
         for suffix, start, size, content in members:
             self._members.append((start, size, content, self._suffixes.setdefault(suffix, len(self._suffixes))))
 
     def table(self, tar_bytes: int) -> Table:
-        return Table(tuple(self._suffixes), np.array(self._samples, _SAMPLE), np.array(self._members, _MEMBER), tar_bytes)
+        samples, members = np.array(self._samples, _SAMPLE), np.array(self._members, _MEMBER)
+        texts = Texts.of(self._texts) if any(self._texts) else None
+        return Table(tuple(self._suffixes), samples, members, tar_bytes, texts=texts)
 
 
 def aside_of(path: Path) -> Path:

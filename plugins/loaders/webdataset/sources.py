@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from threading import Lock
 
 import numpy as np
 import xxhash
@@ -15,7 +17,6 @@ from drivetrain import DataError, hash_key
 from .reader import ShardSet
 from .samples import OpenSource
 from .selection import select, selects
-from .shards import order_id
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Sources:
         self.sources, self._training = sources, training
         self._shards = [0, *accumulate(source.shards.shards for source in sources)]
         self._withdrawn = [source.shards.withdrawn for source in sources]
+        self._elsewhere, self._lock = Counter[str](), Lock()
 
     def pick(self, members: Sequence[int], shards: Sequence[int] | None = None) -> Picked:
         """What the sources of these numbers give, of each the first ``shards`` shards; by default all that there are.
@@ -86,21 +88,30 @@ class Sources:
     def where(self) -> str:
         return ", ".join(source.shards.path for source in self.sources)
 
+    @property
+    def sets(self) -> list[ShardSet]:
+        """All that is read from: the sources' own and those that are joined to them."""
+        return [shards for source in self.sources for shards in (source.shards, *(joined.shards for joined in source.joins))]
+
     def counters(self) -> dict[str, float]:
         """What each root has cost, by its address: ``root/ADDRESS/bytes``...; ``cache/hits``... of the cache."""
-        found: dict[str, float] = {}
-        for root in (root for source in self.sources for root in source.shards.roots.roots):
-            for name, value in root.counters.items():
-                key = f"root/{root.address}/{name}"
-                found[key] = found.get(key, 0) + value
-        for cache in (source.shards.cache for source in self.sources):
-            for name, value in cache.counters.items() if cache else ():
-                found[f"cache/{name}"] = found.get(f"cache/{name}", 0) + value
-        return found
+        with self._lock:
+            found = Counter(self._elsewhere)
+        for shards in self.sets:
+            for root in shards.roots.roots:
+                found.update({f"root/{root.address}/{name}": value for name, value in root.counters.items()})
+            if shards.cache:
+                found.update({f"cache/{name}": value for name, value in shards.cache.counters.items()})
+        return dict(found)
+
+    def add(self, counters: Mapping[str, float]) -> None:
+        """Count what a worker process has cost, as `counters` names it."""
+        with self._lock:
+            self._elsewhere.update(counters)
 
     def close(self) -> None:
-        for source in self.sources:
-            source.shards.roots.close()
+        for shards in self.sets:
+            shards.roots.close()
 
     def path(self, shard: int) -> str:
         source, own = self.find(shard)
@@ -153,4 +164,4 @@ def _order_id(shards: ShardSet, count: int) -> str:
     """The set's, as it was when it had ``count`` shards."""
     if count == shards.shards:
         return shards.info["order_id"]
-    return order_id([(shards.name(i), size) for i, size in enumerate(shards.sizes[:count].tolist())])
+    return shards.order_id(count)

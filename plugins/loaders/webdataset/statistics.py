@@ -12,7 +12,7 @@ import pyarrow as pa
 from drivetrain import Boxes, Camera
 
 from .pool import over_shards
-from .reader import ShardFile, ShardSet, parse
+from .reader import ShardSet, parse
 from .rows import index_groups
 from .shards import Damage, Wanted
 
@@ -99,7 +99,7 @@ def _count_frames(shards: ShardSet, progress: Callable[[int, int], None] | None,
 def _count_shard(shards: ShardSet, number: int) -> Counter[tuple]:
     counts: Counter[tuple] = Counter()
     try:
-        shard = ShardFile(shards.folder / shards.name(number))
+        shard = shards.file(number)
     except (Damage, OSError):
         return Counter({("damaged",): int(shards.sizes[number])})
     boxes: list[Boxes] = []

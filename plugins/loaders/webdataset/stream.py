@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -14,19 +13,17 @@ import numpy as np
 from drivetrain import Batch, DataError, DataSpec
 
 from .draws import Draws
+from .fetching import Fetching
 from .making import Outcome, Request, Samples, Withdrawn
 from .order import evaluation_share
 from .pipeline import Made, Pipeline, Plan
 from .quarantine import VERIFY, Quarantine
-from .reader import ShardSet
 from .samples import Outputs
 from .shards import Damage
-from .storage.ahead import ReadAhead
 from .storage.config import StorageConfig
 from .workers import Workers
 
 _ATTEMPTS = 32  # replacements that are tried for one damaged sample
-_AHEAD_A_ROOT, _AHEAD_THREADS = 4, 32  # chunks that are fetched at once
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,9 @@ class TrainingStream:
         self._sources = self._samples.sources
         if not any(len(source.shards) for source in self._sources.sources):
             raise DataError("there is nothing to train on: the split is empty", where=self._sources.where)
-        ahead = any(source.shards.cache for source in self._sources.sources)  # it may be in the next pool already
+        ahead = any(found.cache for found in self._sources.sets)  # it may be in the next pool already
         self._draws = Draws(self._sources, spec, cut.slots, cut.micro, window, len(cut.own) * (1 + ahead))
-        self._window, self._aheads = window, set[ReadAhead]()
+        self._fetching = Fetching(self._samples, len(cut.own) * window, self._draws.joined / len(cut.own))
         self.quarantine = Quarantine(max_damaged_share, len(self._draws))
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
         self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
@@ -75,18 +72,13 @@ class TrainingStream:
         self.quarantine.path = path
 
     def batches(self, step: int) -> Iterator[Batch]:
-        ahead = self._ahead(step)
-        try:
+        with self._fetching.ahead_of(self._plans(step)) as ahead:
             for number, made in enumerate(self._pipeline.run(self._plans(step))):
                 if ahead:
                     ahead.used(number)
                 self._note_damage(made)
                 assert made.batch is not None, "damaged samples are replaced"
                 yield made.batch
-        finally:
-            if ahead:
-                ahead.close()
-                self._aheads.discard(ahead)
 
     def keys(self, step: int) -> list[list[str]]:
         plans = (self._plan(step, slot) for slot in range(self._cut.slots))
@@ -102,33 +94,13 @@ class TrainingStream:
         return {**self._pipeline.counters, **self._sources.counters()}
 
     def close(self) -> None:
-        for ahead in list(self._aheads):
-            ahead.close()
+        self._fetching.close()
         self._maker.close()
         self._pipeline.close()
         self._sources.close()
 
     def _plans(self, step: int) -> Iterator[Plan]:
         return (self._plan(s, slot) for s in count(step) for slot in self._cut.own)
-
-    def _ahead(self, step: int) -> ReadAhead | None:
-        """Fetches whole chunks, where the cache has room for all that is shuffled over at once: with less, a chunk would be
-        gone before the next sample of it is drawn."""
-        sets = [source.shards for source in self._sources.sources if source.shards.cache]
-        room = min((shards.cache.limit for shards in sets if shards.cache), default=0)
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share the cache
-        if not sets or here * sum(self._open_bytes(shards) for shards in sets) > room:
-            return None
-        chunk = max(shards.cache.chunk for shards in sets if shards.cache)
-        threads = min(_AHEAD_THREADS, sum(max(1, shards.roots.remote) for shards in sets) * _AHEAD_A_ROOT)
-        ahead = ReadAhead(self._plans(step), lambda plan: self._samples.chunks(plan.requests),
-                          limit=room // (2 * here * chunk), threads=threads)  # fmt: skip
-        self._aheads.add(ahead)
-        return ahead
-
-    def _open_bytes(self, shards: ShardSet) -> int:
-        """Of the shards that this rank shuffles over at once."""
-        return shards.tar_bytes * min(shards.shards, len(self._cut.own) * self._window) // max(1, shards.shards)
 
     def _plan(self, step: int, slot: int) -> Plan:
         first, cut = step * self._cut.micro, self._cut
@@ -183,6 +155,7 @@ class EvaluationStream:
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
         self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
                                   with_mask=self._samples.with_mask, ring=self._maker.ring(pin))  # fmt: skip
+        self._fetching = Fetching(self._samples, 1 + len(self._picked.sizes) * cut.micro // max(1, len(self._picked)))
         self.missing: list[str] = []
 
     def __len__(self) -> int:
@@ -190,20 +163,27 @@ class EvaluationStream:
 
     def __iter__(self) -> Iterator[Batch]:
         self.missing = []
-        again = self._share[-1] if self._share else 0  # a filler repeats the rank's last batch
-        fillers = (self._plan(again, filler=True) for _ in range(self._length - len(self._share)))
-        for made in self._pipeline.run(chain(map(self._plan, self._share), fillers)):
-            if not made.plan.filler:
-                self.missing += [record["key"] for outcome in made.outcomes for record in outcome.damage]
-            yield self._substitute() if made.batch is None else made.batch
+        with self._fetching.ahead_of(self._plans()) as ahead:
+            for number, made in enumerate(self._pipeline.run(self._plans())):
+                if ahead:
+                    ahead.used(number)
+                if not made.plan.filler:
+                    self.missing += [record["key"] for outcome in made.outcomes for record in outcome.damage]
+                yield self._substitute() if made.batch is None else made.batch
 
     def counters(self) -> Mapping[str, float]:
         return {**self._pipeline.counters, **self._sources.counters()}
 
     def close(self) -> None:
+        self._fetching.close()
         self._maker.close()
         self._pipeline.close()
         self._sources.close()
+
+    def _plans(self) -> Iterator[Plan]:
+        again = self._share[-1] if self._share else 0  # a filler repeats the rank's last batch
+        fillers = (self._plan(again, filler=True) for _ in range(self._length - len(self._share)))
+        return chain(map(self._plan, self._share), fillers)
 
     def _plan(self, number: int, filler: bool = False) -> Plan:
         samples = range(number * self._micro, min((number + 1) * self._micro, len(self._picked)))

@@ -16,7 +16,7 @@ from .decode import draw_image
 from .pool import over_shards
 from .reader import ShardFile, ShardSet
 from .rows import KeyColumn, hashes, repeated_hashes
-from .shards import INDEX_FILE, SHARDS_FILE, Damage, order_id
+from .shards import INDEX_FILE, SHARDS_FILE, Damage
 
 
 def verify(shards: ShardSet, full: bool, progress: Callable[[int, int], None] | None, workers: int = 1) -> list[str]:
@@ -33,7 +33,7 @@ def verify(shards: ShardSet, full: bool, progress: Callable[[int, int], None] | 
 def _look(shards: ShardSet, number: int, full: bool) -> list[str]:
     name = shards.name(number)
     try:
-        shard = ShardFile(shards.folder / name)
+        shard = shards.file(number)
         wrong = list(_shard(shards.listed.slice(number, 1).to_pylist()[0], shard))
         return wrong + list(_samples(shards, number, shard)) if full else wrong
     except (Damage, DataError, OSError) as error:
@@ -41,7 +41,7 @@ def _look(shards: ShardSet, number: int, full: bool) -> list[str]:
 
 
 def _index(shards: ShardSet) -> Iterator[str]:
-    if shards.info["order_id"] != order_id(list(zip(shards.listed.column("name").to_pylist(), shards.sizes.tolist()))):
+    if shards.info["order_id"] != shards.order_id():
         yield "dataset.json: order_id does not follow from the shards"
     try:
         keys = KeyColumn(shards.folder / INDEX_FILE, len(shards))

@@ -64,14 +64,18 @@ class Place:
 
 @dataclass(frozen=True)
 class _Cost:
+    """``roots``: what the process's counters of roots and cache have gained since its last answer."""
+
     bytes: int
     seconds_reading: float
     seconds_decoding: float
+    roots: Mapping[str, float]
 
     def add_to(self, outcome: Outcome) -> None:
         outcome.bytes += self.bytes
         outcome.seconds_reading += self.seconds_reading
         outcome.seconds_decoding += self.seconds_decoding
+        outcome.roots = self.roots
 
 
 @dataclass(frozen=True)
@@ -140,12 +144,12 @@ def _serve(channel: Connection[Any, Any]) -> None:
     try:
         samples = _samples(channel.recv())
     except Exception as error:
-        channel.send(_failed(error, _Cost(0, 0, 0)))
+        channel.send(_failed(error, _Cost(0, 0, 0, {})))
         return
     channel.send("ready")
-    segments = _Segments(channel)
+    segments, told = _Segments(channel), dict[str, float]()
     while True:
-        channel.send(_answer(channel.recv(), samples, channel, segments))
+        channel.send(_answer(channel.recv(), samples, channel, segments, told))
 
 
 def _samples(start: Start) -> Any:
@@ -166,7 +170,8 @@ def _load(name: str, file: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def _answer(request: Request, samples: Any, channel: Connection[Any, Any], segments: _Segments) -> Done | Failed:
+def _answer(request: Request, samples: Any, channel: Connection[Any, Any], segments: _Segments, told: dict[str, float]
+            ) -> Done | Failed:  # fmt: skip
     from .making import Outcome
 
     outcome, given = Outcome(), dict[str, Any]()
@@ -183,8 +188,15 @@ def _answer(request: Request, samples: Any, channel: Connection[Any, Any], segme
     except (EOFError, ConnectionError):
         raise
     except BaseException as error:
-        return _failed(error, _Cost(outcome.bytes, outcome.seconds_reading, outcome.seconds_decoding))
-    return Done(outcome.bytes, outcome.seconds_reading, outcome.seconds_decoding, outcome.sample)
+        return _failed(error, _cost(outcome, samples, told))
+    return Done(**vars(_cost(outcome, samples, told)), sample=outcome.sample)
+
+
+def _cost(outcome: Outcome, samples: Any, told: dict[str, float]) -> _Cost:
+    now = samples.sources.counters()
+    gained = {name: value - told.get(name, 0) for name, value in now.items() if value != told.get(name, 0)}
+    told.update(now)
+    return _Cost(outcome.bytes, outcome.seconds_reading, outcome.seconds_decoding, gained)
 
 
 def _strip(sample: Sample, given: Mapping[str, Any]) -> None:
@@ -213,7 +225,7 @@ def _failed(error: BaseException, cost: _Cost) -> Failed:
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.__traceback__ = None
-    return Failed(cost.bytes, cost.seconds_reading, cost.seconds_decoding, error, trace)
+    return Failed(**vars(cost), error=error, trace=trace)
 
 
 if __name__ == "__main__":

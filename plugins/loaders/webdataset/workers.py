@@ -124,6 +124,8 @@ class Workers:
                 "where a transform or a decoder crashed: loader.workers=0 shows it in this process",
             ) from error
         finally:
+            self._samples.sources.add(outcome.roots)
+            outcome.roots = {}  # a replacement that is made next has a cost of its own
             if self._closed:
                 process.end()  # it may have been started since
             self._idle.put(process)

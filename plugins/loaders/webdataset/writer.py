@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
 import pickle
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import xxhash
+from drivetrain import DataError, Dataset, Frame, PluginError, frame_to_parts, process_pool
 
-from drivetrain import DataError, Dataset, Frame, PluginError, encode_key, frame_to_parts, process_pool
-
+from .archive import BLOCK, Archive
 from .assembly import assemble
 from .checks import row_of
 from .choosing import beyond, of_side
@@ -25,17 +24,13 @@ from .reader import ShardFile, ShardSet
 from .rows import ShardRows, read_rows, rows_file, sizes_of, table_of, write_rows
 from .shards import (
     DATASET_FILE,
+    MOST,
     TEMPORARY,
     WORK_FOLDER,
     Damage,
-    TableBuilder,
-    aside_of,
-    publish,
     shard_name,
-    write_atomically,
 )
 
-_BLOCK = tarfile.BLOCKSIZE
 Chunk = tuple[int, Sequence[Any]]
 """A shard's number and its references."""
 
@@ -54,6 +49,8 @@ def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_na
     ``append``: frames whose keys a whole set does not have become new shards of it. ``split_by_scene``: of the frames of the
     dataset's split ``of`` (None: ``split``) those of the side ``split`` (`choosing.side_of`).
     """
+    if samples_per_shard > MOST:
+        raise DataError(f"{samples_per_shard} samples a shard: {MOST} at most", remedy="some hundreds serve well")
     refs = list(dataset.index(source, of or split))
     if split_by_scene is not None:
         refs = of_side(dataset, refs, split, split_by_scene, workers)
@@ -65,8 +62,20 @@ def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_na
             return shards
     elif (out / DATASET_FILE).exists():
         return _complete(_Job(dataset, plan, out), refs)
-    plan.begin(out)
-    return _convert(_Job(dataset, plan, out), refs, part, workers, progress)
+    with _full_disk_told(out):
+        plan.begin(out)
+        return _convert(_Job(dataset, plan, out), refs, part, workers, progress)
+
+
+@contextlib.contextmanager
+def _full_disk_told(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise DataError(f"the shard set cannot be written: {error.strerror}", where=str(out),
+                        remedy="free some space and repeat the command: whole shards are kept") from error  # fmt: skip
 
 
 def _convert(job: _Job, refs: Sequence[Any], part: tuple[int, int], workers: int,
@@ -112,7 +121,7 @@ def _check_space(job: _Job, refs: Sequence[Any], numbers: Sequence[int]) -> None
         return
     probes = [refs[i] for i in sorted({0, len(refs) // 2, len(refs) - 1})]
     contents = [part for ref in probes for part in frame_to_parts(job.frame(ref)).values()]
-    needed = sum(len(content) + 2 * _BLOCK for content in contents) * len(refs) // len(probes)
+    needed = sum(len(content) + 2 * BLOCK for content in contents) * len(refs) // len(probes)
     tars = (job.out / f"{shard_name(number)}.tar" for number in numbers)
     needed -= sum(path.stat().st_size for path in tars if path.exists())
     free = shutil.disk_usage(job.out).free
@@ -136,12 +145,19 @@ class _Job:
 
     def shard(self, number: int, refs: Sequence[Any]) -> tuple[int, int]:
         """Shard ``number``, kept if it is whole, written if not. Returns its samples, and the bytes written."""
-        return len(refs), 0 if self._kept(number, refs) else self._write(number, refs)
+        try:
+            if self._kept(number, refs) or self.plan.is_done(self.out):
+                return len(refs), 0
+            return len(refs), self._write(number, refs)
+        except FileNotFoundError:
+            if not self.plan.is_done(self.out):  # else another process has made the set meanwhile, and has tidied up
+                raise
+            return len(refs), 0
 
     def _kept(self, number: int, refs: Sequence[Any]) -> bool:
         """False where the shard is missing, damaged, or its first or last frame is by now another in the dataset."""
         try:
-            rows, shard = read_rows(self.out, number), ShardFile(self.out / shard_name(number))
+            rows, shard = read_rows(rows_file(self.out, number)), ShardFile(self.out / shard_name(number))
             if not shard.whole or (len(shard.table), shard.table.checksum) != (len(refs), rows.checksum):
                 return False
             ends = {0, len(refs) - 1}
@@ -150,52 +166,17 @@ class _Job:
             return False
 
     def _write(self, number: int, refs: Sequence[Any]) -> int:
-        path, rows, builder = self.out / shard_name(number), [], TableBuilder()
+        path, rows = self.out / shard_name(number), []
         rows_file(self.out, number).unlink(missing_ok=True)  # from here on the shard is not whole
-        tar_path = path.with_suffix(".tar")
-        aside = aside_of(tar_path)
-        with open(aside, "wb", buffering=0) as tar:
-            size = 0
+        with Archive(path) as tar:
             for ref in refs:
                 frame = self.frame(ref)
                 rows.append(row_of(frame, self.dataset.classes, f"{self.plan.dataset}: {ref!r}"))
-                size += _append(tar.fileno(), size, frame, builder)
-            size += _write_all(tar.fileno(), [bytes(2 * _BLOCK)])
-            os.fsync(tar.fileno())
-        table = builder.table(size).to_bytes()
-        publish(aside, tar_path)
-        write_atomically(path.with_suffix(".idx"), table)
+                tar.add(frame.key, frame_to_parts(frame))
+            table = tar.publish()
         index = table_of(rows, path.name, self.plan.start(number))
-        write_rows(self.out, number, ShardRows(index, size, int.from_bytes(table[-8:], "little"), sizes_of(rows)))
-        return size
-
-
-def _append(tar: int, offset: int, frame: Frame, builder: TableBuilder) -> int:
-    """Write a frame's files at ``offset``, where ``tar`` ends; returns how many bytes. Contents are hashed and written
-    where they lie, with no copy of them made."""
-    key, pieces, members, length = encode_key(frame.key), [], [], 0
-    for suffix, content in frame_to_parts(frame).items():
-        info = tarfile.TarInfo(f"{key}.{suffix}")  # owner, group and time stay 0: equal frames give equal bytes
-        info.size = len(content)
-        header, padding = info.tobuf(tarfile.PAX_FORMAT), bytes(-len(content) % _BLOCK)
-        members.append((suffix, length + len(header), len(content), xxhash.xxh3_64_intdigest(content)))
-        pieces += [header, content, padding]
-        length += len(header) + len(content) + len(padding)
-    checksum = xxhash.xxh3_64()
-    for piece in pieces:
-        checksum.update(piece)
-    builder.add(offset, length, checksum.intdigest(), members)
-    return _write_all(tar, pieces)
-
-
-def _write_all(file: int, pieces: Sequence[bytes]) -> int:
-    total = sum(len(piece) for piece in pieces)
-    written = os.writev(file, pieces) if len(pieces) <= os.sysconf("SC_IOV_MAX") else 0
-    if written < total:  # a full pipe of the file system, or a signal
-        rest = memoryview(b"".join(pieces))[written:]
-        while rest:
-            rest = rest[os.write(file, rest) :]
-    return total
+        write_rows(rows_file(self.out, number), ShardRows(index, table.tar_bytes, table.checksum, sizes_of(rows)))
+        return table.tar_bytes
 
 
 def _run(job: _Job, chunks: Sequence[Chunk], workers: int) -> Iterator[tuple[int, int]]:

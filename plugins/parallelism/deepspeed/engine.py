@@ -3,106 +3,90 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from drivetrain import (
-    Batch,
-    Checkpoint,
-    EngineContext,
-    FragmentWriter,
-    Piece,
-    Prediction,
-    StepResult,
-    persistent_buffers,
-    total_loss,
-)
+from drivetrain import BaseEngine, Batch, Checkpoint, EngineContext, FragmentWriter, Losses, Piece, Prediction, UserError
 
 from .config import DeepSpeedConfig
-from .pieces import frozen_pieces, prepare_state, trained_pieces
+from .groups import hyperparameters_of, restore_hyperparameters
+from .offload import check_memory, offload_settings
+from .ordered import OrderedReduction
+from .pieces import frozen_pieces, prepare_state, spread_weights, trained_pieces
 from .setup import import_deepspeed
 
 
-class DeepSpeedEngine:
+class DeepSpeedEngine(BaseEngine):
     """A model under ZeRO. Parameters stay float32; ``precision: bf16`` is DeepSpeed's ``torch_autocast``."""
 
     def __init__(self, config: DeepSpeedConfig, context: EngineContext):
         deepspeed = import_deepspeed()
-        self.context, self.stage, self.device = context, config.zero_stage, context.comm.device
-        deepspeed.init_distributed(dist_backend="nccl" if self.device.type == "cuda" else "gloo", **_alone(context))
-        model = context.build_model().to(self.device)
-        groups = [{"params": [p for p in model.parameters() if p.requires_grad]}]
-        self.engine, self.optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=context.build_optimizer(groups), config=_settings(config, context), dist_init_required=False
+        self.stage, device = config.zero_stage, context.comm.device
+        self.demands = "calls" if self.stage == 3 else "nothing"
+        deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", **_alone(context))
+        if self.stage == 3 and context.compiled:
+            raise UserError("train.compile does not go with ZeRO stage 3, which gathers weights module by module",
+                            remedy="take stage 0, 1 or 2, or ddp")  # fmt: skip
+        model = context.build_model().to(device)
+        context.comm.together(lambda: check_memory(config.offload, sum(p.numel() for p in model.parameters()), context.comm))
+        inner = context.build_optimizer(model)
+        hyperparameters = hyperparameters_of(inner)
+        self.engine, optimizer, _, _ = deepspeed.initialize(
+            model=model, optimizer=inner, config=_settings(config, context), dist_init_required=False
         )
-        self.model: torch.nn.Module = self.engine.module
-        self._base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.steps = 0
+        if self.stage:
+            restore_hyperparameters(optimizer, self.stage, hyperparameters)
+        if self.stage and context.comm.world > 1:
+            OrderedReduction(optimizer, context.comm, fill=self.stage < 3)
+        super().__init__(context, self.engine.module, optimizer)
 
-    def step(self, micro_batches: Iterable[Batch]) -> StepResult:
-        self.engine.train()
-        self._set_lr()
-        totals: list[torch.Tensor] = []
-        parts: dict[str, list[torch.Tensor]] = {}
-        norm = None
-        for leased in micro_batches:
-            batch = leased.to(self.device)
-            losses = self.engine(batch)
-            total = total_loss(losses)
-            self.engine.backward(total)
-            batch.release()
-            totals.append(total.detach())
-            for name, pair in losses.items():
-                parts.setdefault(name, []).append(total_loss({name: pair}).detach())
-            if self.stage == 0 and self.engine.is_gradient_accumulation_boundary():
-                norm = self._norm_of_gradients()
+    def compute(self, batch: Batch, last: bool) -> Losses:
+        return self.engine(batch)
+
+    def backward(self, total: Tensor, last: bool) -> None:
+        self.engine.backward(total)
+        if not last:
+            self.engine.step()  # which only counts
+
+    def update(self) -> tuple[float | None, bool]:
+        if self.stage == 0:
+            norm, taken = self.clip_or_drop()
             self.engine.step()
-        self.steps += 1
-        if norm is None and (found := self.engine.get_global_grad_norm()) is not None:
-            norm = float(found)
-        return StepResult(totals, parts, self.optimizer.param_groups[0]["lr"], norm, self.engine.was_step_applied() is False)
+            return norm, taken
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return None if norm is None else float(norm), self.engine.was_step_applied() is not False
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        self.engine.eval()
+        if self.engine.training:
+            self.engine.eval()
         with torch.no_grad():
             return self.engine(batch.to(self.device))
 
-    def average_buffers(self) -> None:
-        self.context.comm.average_(list(persistent_buffers(self.model).values()))
-
     def save(self, writer: FragmentWriter) -> None:
-        writer.add_pieces(self._pieces(self.stage == 0), self._inner)
-        if self.context.comm.rank == 0:
-            writer.add_buffers(self.model)
+        self.hand_over(writer, self._inner, shared_out=self.stage == 0)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """The optimizer's state; the weights were loaded before ZeRO cut them (see `EngineContext.build_model`)."""
         prepare_state(self.optimizer, self.stage)
-        checkpoint.load_pieces(self._pieces(shared_out=False), self._inner)
-        self.steps = checkpoint.step
+        self.take_over(checkpoint, self._inner)
+
+    def spread(self) -> None:
+        spread_weights(self.optimizer, self.stage)
 
     @property
     def _inner(self) -> torch.optim.Optimizer:
         """The torch optimizer, which ZeRO wraps from stage 1 on."""
-        return self.optimizer.optimizer if self.stage else self.optimizer
+        optimizer: Any = self.optimizer
+        return optimizer.optimizer if self.stage else optimizer
 
-    def _pieces(self, shared_out: bool) -> list[Piece]:
-        """What this rank holds; at stage 0, where all hold all, its share of it if ``shared_out``."""
+    def pieces(self, shared_out: bool = False) -> list[Piece]:
         comm = self.context.comm
         trained = trained_pieces(self.engine, self.optimizer, self.stage, comm.rank)
         pieces = [*trained, *frozen_pieces(self.model, self.stage, comm.rank, comm.world)]
         return pieces[comm.rank :: comm.world] if shared_out else pieces
-
-    def _set_lr(self) -> None:
-        factor = self.context.lr_factor(self.steps)
-        for group, base in zip(self.optimizer.param_groups, self._base_lrs):
-            group["lr"] = base * factor
-
-    def _norm_of_gradients(self) -> float:
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
 
 
 def _alone(context: EngineContext) -> dict[str, Any]:
@@ -124,9 +108,10 @@ def _settings(config: DeepSpeedConfig, context: EngineContext) -> dict[str, Any]
         "train_micro_batch_size_per_gpu": context.micro_batch,
         "gradient_accumulation_steps": context.accumulation,
         "train_batch_size": context.micro_batch * context.accumulation * context.comm.world,
-        "gradient_clipping": context.clip or 0.0,
+        "gradient_clipping": (context.clip or 0.0) if config.zero_stage else 0.0,  # at stage 0 we clip ourselves
         "torch_autocast": {"enabled": context.precision == "bf16", "dtype": "bfloat16"},
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # the recipe's optimizer steps on the host too
         "zero_optimization": {
             "stage": config.zero_stage,
             "reduce_bucket_size": values_a_bucket,
@@ -134,6 +119,7 @@ def _settings(config: DeepSpeedConfig, context: EngineContext) -> dict[str, Any]
             # One order of reduction whatever the timing: what bitwise repeats rest on.
             "overlap_comm": context.comm.device.type == "cuda",
             "contiguous_gradients": True,
+            **offload_settings(config.offload, pin=context.comm.device.type == "cuda"),
         },
         "steps_per_print": 2**31,
     }

@@ -12,11 +12,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 from threading import Event, Lock
-from time import time
+from time import sleep, time
 from typing import BinaryIO
 
 from drivetrain import DataError
@@ -24,9 +25,11 @@ from drivetrain import DataError
 from .config import CacheConfig
 
 _REQUEST = 4 << 20  # bytes asked for at once: a slow root answers well within the time-out
+_REQUESTS = 2  # of a chunk at once: few chunks at a time, so that the first to be used is there first
 _LOOK = 0.05  # seconds between two looks at a chunk that another process fetches
 _SPARE = 2 << 30  # bytes of the disk that are left to others
 _FRESH = 1.0  # seconds within which a use is not noted again
+_STALLED = 20.0  # seconds without a byte after which a chunk that is being fetched is not waited for
 _CHUNK, _PART = "chunk-", ".part"
 
 Fetch = Callable[[int, int], bytes]
@@ -54,14 +57,19 @@ def default_folder() -> Path:
     return Path(named) if named else Path(tempfile.gettempdir()) / f"drivetrain-cache-{os.getuid()}"
 
 
+def cache_folder(config: CacheConfig | None) -> Path:
+    """The cache's folder, as it is configured or by default."""
+    return Path(config.path) if config and config.path else default_folder()
+
+
 class Cache:
     """Safe to use from several threads and processes. ``chunk``: bytes of a chunk; ``limit``: bytes of all of them."""
 
     def __init__(self, config: CacheConfig):
-        self.folder = Path(config.path) if config.path else default_folder()
+        self.folder = cache_folder(config)
         self.chunk, self.limit = max(1, int(config.chunk_mb * 2**20)), int(config.max_gb * 1e9)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.counters = dict.fromkeys(("hits", "misses", "dropped", "bytes_ahead"), 0.0)
+        self.counters = dict.fromkeys(("hits", "misses", "waits", "dropped", "bytes_ahead"), 0.0)
         self._lock = Lock()
         with self._alone():
             self._clear_leftovers()
@@ -71,12 +79,16 @@ class Cache:
         return range(offset // self.chunk, -(-(offset + length) // self.chunk))
 
     def read(self, file: int, offset: int, length: int) -> bytes | None:
-        """A range of the file whose table has the checksum ``file``; None where a chunk of it is not there."""
+        """A range of the file whose table has the checksum ``file``; None where a chunk of it is not there.
+
+        A chunk that somebody is fetching is waited for, as long as its bytes keep coming: else they would come twice."""
         parts = []
         for number in self.chunks(offset, length):
             first = number * self.chunk
             start, end = max(offset - first, 0), min(offset + length - first, self.chunk)
             part = self._part(file, number, start, end - start)
+            if part is None and self._arrives(self._path(file, number)):
+                part = self._part(file, number, start, end - start)
             if part is None:
                 self.count("misses")
                 return None
@@ -95,7 +107,7 @@ class Cache:
         there, by one process only. None where there is no room, or ``stop`` is set meanwhile. Raises what ``fetch`` does,
         and OSError where the folder cannot be written."""
         path = self._path(file, number)
-        part = path.with_name(path.name + _PART)
+        part = _part_of(path)
         while not stop.is_set():
             with self._alone():
                 if (held := _hold(path, length)) is not None:
@@ -109,8 +121,8 @@ class Cache:
         else:
             return None
         try:
-            for start in range(0, length, _REQUEST):
-                begun.write(fetch(number * self.chunk + start, min(_REQUEST, length - start)))
+            for data in _in_order(fetch, number * self.chunk, length):
+                begun.write(data)
             begun.flush()
             os.replace(part, path)
         except BaseException:
@@ -128,6 +140,16 @@ class Cache:
 
     def _path(self, file: int, number: int) -> Path:
         return self.folder / f"{_CHUNK}{file:016x}-{self.chunk:x}-{number:08d}"
+
+    def _arrives(self, path: Path) -> bool:
+        """Whether the chunk is there, once it is no longer being fetched."""
+        waited = False
+        while _is_coming(_part_of(path)):
+            if not waited:
+                self.count("waits")
+            waited = True
+            sleep(_LOOK)
+        return path.exists()
 
     def _part(self, file: int, number: int, start: int, length: int) -> bytes | None:
         try:
@@ -170,6 +192,31 @@ class Cache:
             if not path.name.endswith(_PART) and _remove_unlocked(path):
                 total -= size
         return total <= room
+
+
+def _in_order(fetch: Fetch, first: int, length: int) -> Iterator[bytes]:
+    """``length`` bytes from ``first`` on, by some requests at once."""
+    with ThreadPoolExecutor(_REQUESTS, "drivetrain-chunk") as pool:
+        sizes = {start: min(_REQUEST, length - start) for start in range(0, length, _REQUEST)}
+        yield from pool.map(lambda start: fetch(first + start, sizes[start]), sizes)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(path.name + _PART)
+
+
+def _is_coming(part: Path) -> bool:
+    """Whether somebody fetches it, and bytes of it came of late."""
+    try:
+        with open(part, "rb") as file:
+            if time() - os.fstat(file.fileno()).st_mtime > _STALLED:
+                return False
+            flock(file, LOCK_SH | LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False  # a killed process left it
 
 
 def _hold(path: Path, length: int) -> BinaryIO | None:

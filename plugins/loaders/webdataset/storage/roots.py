@@ -12,22 +12,22 @@ from __future__ import annotations
 import random
 import re
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
-
-import numpy as np
 
 from drivetrain import DataError, hash_key
 
 from ..shards import Damage
 from .config import StorageConfig
+from .pace import Pace
 from .stores import NotThere, Refused, Store, open_store
 
-_HEDGE_FACTOR, _HEDGE_FLOOR_S, _HEDGE_FIRST_S = 3.0, 0.05, 1.0  # first: before enough requests have been seen
-_SEEN = 20  # requests before a percentile says something
+_HEDGED = 0.1  # of the requests
 _BACKOFF_S = (0.05, 10.0)
 _ASIDE_S = (0.5, 30.0)  # how long a root that failed is asked last
 
@@ -51,43 +51,30 @@ class Root:
     def __init__(self, address: str, config: StorageConfig):
         self.address, self.store = without_secrets(address), open_store(address, config.timeout_s)
         self.absent: set[str] = set()
-        self.aside_until = 0.0
+        self.aside_until, self.named = 0.0, False
         self._pool = ThreadPoolExecutor(config.in_flight, "drivetrain-root") if self.store.remote else None
-        self._seconds: deque[float] = deque(maxlen=200)
-        self._typical, self._in_flight = 0.0, 0
+        self.pace, self._in_flight = Pace(), 0
         self._failures, self._lock = 0, Lock()
         self.counters = dict.fromkeys(("seconds", "requests", "bytes", "failures", "hedges", "hedges_won", "bad_reads"), 0.0)
 
-    def start(self, read: Read) -> Future[bytes]:
+    def start(self, read: Read, size: int) -> Future[bytes]:
         """A remote root is read in its own threads, a local one in the caller's."""
         if self._pool:
             with self._lock:
                 self._in_flight += 1
-            future = self._pool.submit(self.timed, read)
+            future = self._pool.submit(self.timed, read, size)
             future.add_done_callback(self._landed)
             return future
         future = Future[bytes]()
         try:
-            future.set_result(self.timed(read))
+            future.set_result(self.timed(read, size))
         except Exception as error:
             future.set_exception(error)
         return future
 
-    def expected(self) -> float:
+    def expected(self, size: int) -> float:
         """Seconds until a request that is sent now should be answered; 0 before the first answer."""
-        with self._lock:
-            return self._typical * (self._in_flight + 1)
-
-    def waited(self, seconds: float) -> None:
-        """A request has taken so long and is not answered: what a root that stalls never tells of itself."""
-        with self._lock:
-            self._typical = max(self._typical, seconds)
-
-    def patience(self) -> float:
-        """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200."""
-        with self._lock:
-            seen = list(self._seconds)
-        return max(_HEDGE_FLOOR_S, _HEDGE_FACTOR * float(np.percentile(seen, 95))) if len(seen) >= _SEEN else _HEDGE_FIRST_S
+        return self.pace.usual(size) * (self._in_flight + 1)
 
     def count(self, name: str, value: float = 1) -> None:
         with self._lock:
@@ -101,7 +88,7 @@ class Root:
         with self._lock:
             self._in_flight -= 1
 
-    def timed(self, read: Read) -> bytes:
+    def timed(self, read: Read, size: int) -> bytes:
         began = time.monotonic()
         try:
             data = read(self.store)
@@ -112,6 +99,7 @@ class Root:
             self._note(began, 0, failed=True)
             raise
         self._note(began, len(data), failed=False)
+        self.pace.note(size, time.monotonic() - began)
         return data
 
     def _note(self, began: float, size: int, failed: bool) -> None:
@@ -119,13 +107,18 @@ class Root:
             now = time.monotonic()
             self._failures = self._failures + 1 if failed else 0
             self.aside_until = now + min(_ASIDE_S[1], _ASIDE_S[0] * 2 ** min(self._failures, 8)) if failed else 0.0
-            if not failed:
-                self._seconds.append(now - began)
-                self._typical = now - began if not self._typical else 0.8 * self._typical + 0.2 * (now - began)
             self.counters["seconds"] += now - began
             self.counters["requests"] += 1
             self.counters["bytes"] += size
             self.counters["failures"] += failed
+
+
+def _name_once(name: str, bad: Sequence[Root]) -> None:
+    """Say of each root that gave bad bytes, where another one had good ones: its counter tells how often."""
+    for root in bad:
+        if not root.named:
+            root.named = True
+            warnings.warn(f"{root.address} gave bad bytes of {name}, which another root or try had whole: restore its copy")
 
 
 @dataclass
@@ -147,14 +140,19 @@ class Roots:
 
     def get(self, name: str, check: Check | None = None) -> bytes:
         """A whole file. Raises as `read` does."""
-        return self._fetch(name, lambda store: store.get(name), check or (lambda _: True))
+        return self._fetch(name, lambda store: store.get(name), check or (lambda _: True), 0)
 
     def read(self, name: str, offset: int, length: int, check: Check) -> bytes:
         """``length`` bytes at ``offset`` that pass ``check``.
 
         Raises Damage where every root that has the file gives bad bytes, NotThere where none has it, StorageError where
         one refuses it or none answers in time."""
-        return self._fetch(name, lambda store: store.read(name, offset, length), check)
+        return self._fetch(name, lambda store: store.read(name, offset, length), check, length)
+
+    def path(self, name: str) -> Path:
+        """Where a file lies on the first root, all of them folders, that has it; on the first one where none has."""
+        paths = [Path(root.address) / name for root in self.roots]
+        return next((path for path in paths if path.exists()), paths[0])
 
     @property
     def remote(self) -> int:
@@ -165,25 +163,25 @@ class Roots:
         for root in self.roots:
             root.close()
 
-    def _fetch(self, name: str, read: Read, check: Check) -> bytes:
-        data = self._straight(read, check)
-        return self._asked(name, read, check) if data is None else data
+    def _fetch(self, name: str, read: Read, check: Check, size: int) -> bytes:
+        data = self._straight(read, check, size)
+        return self._asked(name, read, check, size) if data is None else data
 
-    def _straight(self, read: Read, check: Check) -> bytes | None:
+    def _straight(self, read: Read, check: Check, size: int) -> bytes | None:
         """A single folder, the common case, without choosing and waiting. None where that is not enough."""
         if self._folder is None:
             return None
         try:
-            data = self._folder.timed(read)
+            data = self._folder.timed(read, size)
         except (NotThere, Refused, OSError):
             return None
         return data if check(data) else None
 
-    def _asked(self, name: str, read: Read, check: Check) -> bytes:
+    def _asked(self, name: str, read: Read, check: Check, size: int) -> bytes:
         deadline, pause, rounds_of_bad = time.monotonic() + self._config.retry_s, _BACKOFF_S[0], 0
         while True:
-            asked = self._candidates(name)
-            result = self._ask(name, asked, read, check)
+            asked = self._candidates(name, size)
+            result = self._ask(name, asked, read, check, size)
             if isinstance(result, bytes):
                 return result
             rounds_of_bad += bool(result.bad)
@@ -195,12 +193,12 @@ class Roots:
             time.sleep(pause * random.uniform(0.5, 1.0))  # jitter: clients that failed together do not return together
             pause = min(2 * pause, _BACKOFF_S[1])
 
-    def _candidates(self, name: str) -> list[Root]:
+    def _candidates(self, name: str, size: int) -> list[Root]:
         """By when they should answer, and by hash; those put aside last."""
         now, there = time.monotonic(), [root for root in self.roots if name not in root.absent]
         if not there:
             raise NotThere(f"{name} is on no root: {self._where(self.roots)}")
-        return sorted(there, key=lambda root: (root.aside_until > now, root.expected(), hash_key(name, root.address)))
+        return sorted(there, key=lambda root: (root.aside_until > now, root.expected(size), hash_key(name, root.address)))
 
     def _judge(self, name: str, result: _Round, rounds_of_bad: int) -> None:
         """Nothing is left that another try without failures could bring, except a second look at bad bytes."""
@@ -210,7 +208,7 @@ class Roots:
         if rounds_of_bad >= 2:
             raise Damage(f"{name}: the bytes do not match their checksum on {self._where(result.bad)}")
 
-    def _ask(self, name: str, candidates: Sequence[Root], read: Read, check: Check) -> bytes | _Round:
+    def _ask(self, name: str, candidates: Sequence[Root], read: Read, check: Check, size: int) -> bytes | _Round:
         """The first good answer. The next root is asked where one fails, or takes unusually long."""
         left, running, result = deque(candidates), dict[Future[bytes], tuple[Root, bool]](), _Round()
         if self._config.hedge and len(candidates) == 1 and candidates[0].store.remote:
@@ -221,25 +219,31 @@ class Roots:
                 root = left.popleft()
                 if hedging or root not in answered:
                     root.count("hedges", hedging)
-                    running[root.start(read)] = root, hedging
+                    running[root.start(read, size)] = root, hedging
             if not running:
                 continue
             last = [root for root, _ in running.values()][-1]
-            patience = last.patience() if self._config.hedge and left else None
+            patience = last.pace.patience(size) if left and self._may_hedge() else None
             done, _ = wait(running, patience, FIRST_COMPLETED)
             hedging = not done
             if hedging and patience is not None:
-                last.waited(patience)
+                last.pace.waited(size, patience)
             for future in done:
                 root, hedged = running.pop(future)
                 answered.add(root)
                 data = self._answer(name, root, future, check, result)
                 if data is not None:
                     root.count("hedges_won", hedged)
+                    _name_once(name, result.bad)
                     for other in running:
                         other.cancel()
                     return data
         return result
+
+    def _may_hedge(self) -> bool:
+        """Where all roots are slow, asking twice makes them slower: what one root can have in flight, and a share of all."""
+        hedges, requests = (sum(root.counters[what] for root in self.roots) for what in ("hedges", "requests"))
+        return self._config.hedge and hedges <= self._config.in_flight + _HEDGED * requests
 
     def _answer(self, name: str, root: Root, future: Future[bytes], check: Check, result: _Round) -> bytes | None:
         try:

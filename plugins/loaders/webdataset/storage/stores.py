@@ -71,7 +71,7 @@ class LocalStore:
         try:
             fd = self._file(name).fd
             there = os.fstat(fd).st_size - offset  # no memory is taken on a damaged table's word
-            return os.pread(fd, min(length, max(0, there)), offset)
+            return os.pread(fd, min(length, there), offset) if there > 0 else b""
         except OSError as error:
             with self._lock:  # a stale handle of a network file system is opened anew
                 self._open.pop(name, None)

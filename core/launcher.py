@@ -1,0 +1,101 @@
+"""The commands that start a job's ranks: ``deepspeed`` on this host or over pdsh, ``torchrun`` on this host, ``srun``."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UserError
+from .hosts import PDSH_SSH, ssh_options
+from .watch import EXIT_FILE
+from .worlds import Host
+
+_EXPORTED = ("DRIVETRAIN_", "DS_", "GLOO_", "NCCL_", "OMP_", "TORCH_", "HF_HUB_OFFLINE", "WANDB_MODE")
+"""Beginnings of the variables that other hosts are given, beside those that the recipe names: settings, no secrets."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """``words`` to run with ``environment`` added to this process's. ``exit_file`` is where ranks leave their exit code under
+    a launcher that ends with its own."""
+
+    words: list[str]
+    environment: dict[str, str]
+    exit_file: Path | None = None
+
+
+def local_command(ranks: int, port: int, with_: str, folder: Path, train: Sequence[str]) -> Command:
+    """``ranks`` ranks on this host; ``with_`` is deepspeed or torchrun, which knows no exit code but 1."""
+    if with_ == "torchrun":
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder.resolve() / ".exit"
+        head = [tool("torchrun"), "--nproc-per-node", str(ranks), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+        return Command([*head, "--module", "--", "drivetrain", *train], {EXIT_FILE: str(file)}, file)
+    head = [tool("deepspeed"), "--quiet", "--num_accelerators", str(ranks), "--master_port", str(port)]
+    return Command([*head, "--no_local_rank", "--module", "drivetrain", *train], _path())
+
+
+def hosts_command(hosts: Sequence[Host], address: str, port: int, folder: Path, recipe: str, train: Sequence[str]) -> Command:
+    """A rank a slot of ``hosts``, over pdsh; ``address`` is the first one's. What DeepSpeed reads is written to ``folder``."""
+    if shutil.which("pdsh") is None:
+        raise UserError("there is no pdsh on this machine, which starts ranks on other hosts", remedy="install pdsh")
+    folder.mkdir(parents=True, exist_ok=True)
+    hostfile, environment = (folder.resolve() / name for name in (".hosts", ".environment"))
+    hostfile.write_text("".join(f"{host.name} slots={host.slots}\n" for host in hosts))
+    environment.write_text("".join(f"{name}={value}\n" for name, value in exported(recipe).items()))
+    head = [tool("deepspeed"), "--quiet", "--hostfile", str(hostfile), "--force_multi", "--no_ssh_check",
+            "--master_addr", address, "--master_port", str(port)]  # fmt: skip
+    added = {"DS_ENV_FILE": str(environment), PDSH_SSH: " ".join(ssh_options())}
+    return Command([*head, "--no_local_rank", "--module", "drivetrain", *train], added | _path())
+
+
+def slurm_command(ranks: int | None, train: Sequence[str]) -> Command:
+    """The tasks of a Slurm allocation. Raises UserError outside of one."""
+    nodes = os.environ.get("SLURM_JOB_NODELIST")
+    if not nodes or shutil.which("srun") is None:
+        raise UserError("--slurm starts ranks within an allocation, and this is none",
+                        remedy="put the command into a batch script (docs/launching.md), or get one with salloc")  # fmt: skip
+    shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True)
+    first = (shown.stdout.split() or [socket.gethostname()])[0]
+    count = [] if ranks is None else ["--ntasks", str(ranks)]
+    words = ["srun", *count, "--kill-on-bad-exit=1", sys.executable, "-u", "-m", "drivetrain", *train]
+    return Command(words, {"MASTER_ADDR": first, "MASTER_PORT": str(some_port())})
+
+
+def exported(recipe: str) -> dict[str, str]:
+    """Variables of this environment that ranks on other hosts need: settings, and what the text of the recipe names."""
+    named = set(re.findall(r"\$\{(\w+)", recipe))
+    return {k: v for k, v in os.environ.items() if (k.startswith(_EXPORTED) or k in named) and "\n" not in v}
+
+
+def tool(name: str) -> str:
+    """The path of a launcher: beside this Python, or on the path. Raises UserError where there is none."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise UserError(f"there is no {name} here", remedy="install drivetrain with all that it needs")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def some_port() -> int:
+    """One that is likely free on another host: below those that systems hand out by themselves."""
+    return random.randrange(20_000, 32_000)
+
+
+def _path() -> dict[str, str]:
+    """DeepSpeed looks for its own tools on the path."""
+    return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}

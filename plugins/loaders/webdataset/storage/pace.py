@@ -1,0 +1,57 @@
+"""How long a root takes to answer, by how much it is asked for: a chunk of a shard is not late where a table would be."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+
+_FACTOR, _FLOOR_S = 3.0, 0.05
+_FIRST_S, _FIRST_RATE = 1.0, 2**18  # before enough requests have been seen; bytes a second
+_SEEN = 5  # requests before their slowest say something
+
+
+@dataclass
+class _Size:
+    """Requests of about one size: how long the last 200 took, and what is usual of late."""
+
+    last: deque[float] = field(default_factory=lambda: deque(maxlen=200))
+    usual: float = 0.0
+
+
+class Pace:
+    """Of one root. Sizes within a factor of 16 count as one; 0 is a small file of unknown size."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, _Size] = {}
+        self._lock = Lock()
+
+    def note(self, size: int, seconds: float) -> None:
+        with self._lock:
+            seen = self._of(size)
+            seen.last.append(seconds)
+            seen.usual = 0.8 * seen.usual + 0.2 * seconds if seen.usual else seconds
+
+    def waited(self, size: int, seconds: float) -> None:
+        """A request has taken so long and is not answered: what a root that stalls never tells of itself."""
+        with self._lock:
+            seen = self._of(size)
+            seen.usual = max(seen.usual, seconds)
+
+    def usual(self, size: int) -> float:
+        """Seconds; 0 before the first answer."""
+        with self._lock:
+            return self._of(size).usual or max(seen.usual for seen in self._sizes.values())
+
+    def patience(self, size: int) -> float:
+        """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200."""
+        with self._lock:
+            last = list(self._of(size).last)
+        if len(last) < _SEEN:
+            return _FIRST_S + size / _FIRST_RATE
+        return max(_FLOOR_S, _FACTOR * float(np.percentile(last, 95)))
+
+    def _of(self, size: int) -> _Size:
+        return self._sizes.setdefault(size.bit_length() // 4, _Size())
