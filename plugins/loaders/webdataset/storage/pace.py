@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median_low
 from threading import Lock
-
-import numpy as np
 
 _FACTOR, _FLOOR_S = 3.0, 0.05
 _FIRST_S, _FIRST_RATE = 1.0, 2**18  # before enough requests have been seen; bytes a second
 _SEEN = 5  # requests before their slowest say something
+
+
+def patience(paces: Iterable[Pace], size: int) -> float:
+    """Seconds after which a request to one of these roots is asked again elsewhere: by what is late for the root in the middle,
+    so that one that is slow from the start does not set the measure."""
+    seen = [late for pace in paces if (late := pace.late(size)) is not None]
+    return median_low(seen) if seen else _FIRST_S + size / _FIRST_RATE
 
 
 @dataclass
@@ -45,13 +52,12 @@ class Pace:
         with self._lock:
             return self._of(size).usual or max(seen.usual for seen in self._sizes.values())
 
-    def patience(self, size: int) -> float:
-        """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200."""
+    def late(self, size: int) -> float | None:
+        """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200. None before
+        enough were seen."""
         with self._lock:
-            last = list(self._of(size).last)
-        if len(last) < _SEEN:
-            return _FIRST_S + size / _FIRST_RATE
-        return max(_FLOOR_S, _FACTOR * float(np.percentile(last, 95)))
+            last = sorted(self._of(size).last)
+        return max(_FLOOR_S, _FACTOR * last[round(0.95 * (len(last) - 1))]) if len(last) >= _SEEN else None
 
     def _of(self, size: int) -> _Size:
         return self._sizes.setdefault(size.bit_length() // 4, _Size())

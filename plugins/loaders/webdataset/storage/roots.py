@@ -17,16 +17,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from math import inf
 from threading import Lock
 
 from drivetrain import DataError, hash_key
 
 from ..shards import Damage
 from .config import StorageConfig
-from .pace import Pace
+from .pace import Pace, patience
 from .stores import NotThere, Refused, Store, open_store
 
 _HEDGED = 0.1  # of the requests
+_LOOK_S = 0.25  # between two looks at what is unusually long: it is learnt while requests are under way
 _BACKOFF_S = (0.05, 10.0)
 _ASIDE_S = (0.5, 30.0)  # how long a root that failed is asked last
 
@@ -207,21 +209,21 @@ class Roots:
         left, running, result = deque(candidates), dict[Future[bytes], tuple[Root, bool]](), _Round()
         if self._config.hedge and len(candidates) == 1 and candidates[0].store.remote:
             left.append(candidates[0])
-        hedging, answered = False, set[Root]()
+        hedging, answered, asked = False, set[Root](), time.monotonic()
         while left or running:
             if left and (hedging or not running):
                 root = left.popleft()
                 if hedging or root not in answered:
                     root.count("hedges", hedging)
-                    running[root.start(read, size)] = root, hedging
+                    running[root.start(read, size)], asked = (root, hedging), time.monotonic()
             if not running:
                 continue
             last = [root for root, _ in running.values()][-1]
-            patience = last.pace.patience(size) if left and self._may_hedge() else None
-            done, _ = wait(running, patience, FIRST_COMPLETED)
-            hedging = not done
-            if hedging and patience is not None:
-                last.pace.waited(size, patience)
+            late = asked + self._patience(size) if left and self._may_hedge() else inf
+            done, _ = wait(running, min(_LOOK_S, max(0.0, late - time.monotonic())), FIRST_COMPLETED)
+            hedging = not done and time.monotonic() >= late
+            if hedging:
+                last.pace.waited(size, late - asked)
             for future in done:
                 root, hedged = running.pop(future)
                 answered.add(root)
@@ -233,6 +235,9 @@ class Roots:
                         other.cancel()
                     return data
         return result
+
+    def _patience(self, size: int) -> float:
+        return patience((root.pace for root in self.roots), size)
 
     def _may_hedge(self) -> bool:
         """Where all roots are slow, asking twice makes them slower: what one root can have in flight, and a share of all."""
