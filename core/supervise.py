@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import GATE_FAILED, REQUEUE, USER_ERROR
+from .errors import GATE_FAILED, REQUEUE, USER_ERROR, UserError
 from .launcher import Command
 from .run import RunFolder
 from .watch import EXIT_FILE
@@ -34,7 +34,7 @@ class Supervisor:
                  say: Callable[[str], None]):  # fmt: skip
         self.folder, self.make, self.restarts, self.grace_s, self.say = folder, make, restarts, grace_s, say
         self._told: int | None = None
-        self._again = False
+        self._again = self._began = False
 
     def run(self) -> int:
         """The exit code of the last attempt."""
@@ -43,7 +43,7 @@ class Supervisor:
         failed, furthest = 0, self._progress()
         while True:
             clear_shared_memory()
-            code = self._attempt(self.make())
+            code = self._attempt()
             if code in FINAL or self._told is not None:
                 return code
             reached = self._progress()
@@ -60,7 +60,16 @@ class Supervisor:
 
     # ---- one attempt
 
-    def _attempt(self, command: Command) -> int:
+    def _attempt(self) -> int:
+        """One command's exit code; that of a crash where there is none, since hosts that do not answer now may do so later."""
+        try:
+            command = self.make()
+        except UserError as error:
+            if not self._began:
+                raise
+            self.say(f"error: {error}")
+            return 1
+        self._began = True
         self.folder.exit_file.unlink(missing_ok=True)
         environment = os.environ | command.environment | {EXIT_FILE: str(self.folder.exit_file)}
         process = subprocess.Popen(command.words, env=environment, start_new_session=True, preexec_fn=_end_with_parent)

@@ -151,9 +151,12 @@ class Watch:
                     self._beat()
 
     def _beat(self) -> None:
-        self._beaten = time.monotonic()
-        self._send("beat", moves=self._moves, begun=self._begun, step=self._step, phase=self._phase)
         assert self._line is not None
+        now, last = time.monotonic(), self._beaten
+        self._beaten = now
+        self._send("beat", moves=self._moves, begun=self._begun, step=self._step, phase=self._phase)
+        if now - last > SILENT_S / 2:  # this process was stopped itself
+            self._line.heard = now
         if not self._closing and self._beaten - self._line.heard > SILENT_S:
             self._lose(f"rank 0 on {self._host_of_0} has given no sign for {SILENT_S:.0f} s")
         if self._stop_file is not None and self._stop_file.exists():
