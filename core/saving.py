@@ -217,7 +217,7 @@ class Saver:
         error = future.exception(timeout_s)
         self._running = None
         if error is not None:
-            raise self._told(error, step) from error
+            raise self._told(error, step)
         if self._rank == 0:
             self._announce(checkpoint_path(self._folder, step), step)
 

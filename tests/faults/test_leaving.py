@@ -46,8 +46,7 @@ def step_of_newest(run: Path) -> int:
 @pytest.mark.parametrize(("fault", "code", "message"), [
     ("mistake", 2, r"error: rank 1 on \S+: too many samples are damaged\n  look at the disk\n"),
     pytest.param("crash", 1, r"error: rank 1 on \S+: Traceback", marks=seldom),
-    pytest.param("kill", None, r"error: rank 1 on \S+ is gone: it was killed or it crashed \(last heard of: .*\)\n",
-                 marks=seldom),
+    pytest.param("kill", None, r"error: rank 1 on \S+ is gone: it was killed or it crashed \(last", marks=seldom),
 ])  # fmt: skip
 def test_what_ends_one_rank_ends_all_and_is_told_once(shards, tmp_path, fault, code, message):
     process = launch(SMALL, tmp_path / "run", [*LONG, *faulty(fault)])

@@ -152,3 +152,4 @@ def test_strangers_are_not_heard():
     known.send("stop", rank=0, code=75, why="maintenance", grace_s=None)
     messages = known.receive()
     assert messages == [{"kind": "hold"}] and hub.is_alive()
+    known.send("left", rank=0)

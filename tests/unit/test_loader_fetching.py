@@ -18,8 +18,9 @@ from drivetrain.manager import get_manager
 from drivetrain.plugins.loaders.webdataset.reader import ShardSet
 from drivetrain.plugins.loaders.webdataset.shards import Table
 from drivetrain.plugins.loaders.webdataset.storage.cache import Cache
-from drivetrain.plugins.loaders.webdataset.storage.config import CacheConfig
+from drivetrain.plugins.loaders.webdataset.storage.config import CacheConfig, StorageConfig
 from drivetrain.plugins.loaders.webdataset.storage.pace import Pace
+from drivetrain.plugins.loaders.webdataset.storage.roots import Roots
 from drivetrain.recipe import load_recipe
 from drivetrain.start import _data_ids
 from drivetrain.train import build_loader
@@ -81,6 +82,19 @@ def test_a_chunk_is_not_late_where_a_small_file_would_be():
     assert 1.4 < pace.patience(chunk) < 1.6 and pace.patience(0) < 0.1
     pace.waited(chunk, 9.0)
     assert pace.usual(chunk) == 9.0 and pace.usual(0) < 0.01
+
+
+def test_where_all_roots_are_slow_few_requests_are_hedged(made):
+    folder, _ = made
+    with serving(folder, "slow") as one, serving(folder, "slow") as other:
+        roots = Roots([one, other], StorageConfig(in_flight=1))
+        for _ in range(12):
+            for pace in (root.pace for root in roots.roots):
+                for _ in range(200):
+                    pace.note(0, 0.001)  # so that what it takes now is unusual
+            roots.get("shard-000000.tar")
+        assert 0 < sum(root.counters["hedges"] for root in roots.roots) <= 5
+        roots.close()
 
 
 def test_what_worker_processes_read_is_counted(made):

@@ -14,7 +14,8 @@ import pytest
 from conftest import drivetrain
 
 from drivetrain import Boxes, DataError
-from drivetrain.plugins.loaders.webdataset import rows
+from drivetrain.plugins.loaders.webdataset import rows, writer
+from drivetrain.plugins.loaders.webdataset.plan import Plan
 from drivetrain.plugins.loaders.webdataset.rows import KeyColumn
 
 sys.path.append(str(Path(__file__).parent))
@@ -132,3 +133,11 @@ def test_withdrawn_keys_are_listed_beside_the_set(tmp_path):
         shards.withdraw(["frame/00002x", "frame/00000"])
     assert (tmp_path / "set/withdrawn.parquet").read_bytes() == before
     assert pq.read_table(tmp_path / "set/withdrawn.parquet").column("key").to_pylist() == ["frame/00001", "frame/00003"]
+
+
+def test_a_part_that_finds_the_set_made_meanwhile_writes_nothing(tmp_path):
+    convert(Toy(4), tmp_path / "set", samples_per_shard=2)
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()}
+    job = writer._Job(Toy(4), Plan("toy", "train", 4, 2), tmp_path / "set")
+    assert job.shard(0, range(2)) == (2, 0)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()} == written

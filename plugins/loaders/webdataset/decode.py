@@ -24,7 +24,7 @@ cv2.setNumThreads(0)  # the streams' threads are the parallelism
 def grids(image: Encoded) -> tuple[tuple[int, ...], bool]:
     """By how much the picture can be reduced while it is decoded, and whether it is good enough at just that size.
 
-    Colours of half the width, but of all the height, are reduced with the brightness and then stretched: up to 15 dB worse.
+    Colours of half the width, but of all the height, are reduced with the brightness and then stretched: up to 18 dB worse.
     """
     if image.format != "jpg":
         return (), True

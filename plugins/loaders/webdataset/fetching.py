@@ -13,7 +13,7 @@ from .reader import ShardSet
 from .storage.ahead import ReadAhead
 
 _WASTED = 2  # bytes that may be fetched for one that is used
-_AHEAD_A_ROOT, _AHEAD_THREADS = 4, 32  # chunks that are fetched at once
+_AHEAD_A_ROOT, _AHEAD_THREADS = 2, 16  # chunks that are fetched at once
 
 
 class Fetching:

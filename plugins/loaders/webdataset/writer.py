@@ -145,7 +145,14 @@ class _Job:
 
     def shard(self, number: int, refs: Sequence[Any]) -> tuple[int, int]:
         """Shard ``number``, kept if it is whole, written if not. Returns its samples, and the bytes written."""
-        return len(refs), 0 if self._kept(number, refs) else self._write(number, refs)
+        try:
+            if self._kept(number, refs) or self.plan.is_done(self.out):
+                return len(refs), 0
+            return len(refs), self._write(number, refs)
+        except FileNotFoundError:
+            if not self.plan.is_done(self.out):  # else another process has made the set meanwhile, and has tidied up
+                raise
+            return len(refs), 0
 
     def _kept(self, number: int, refs: Sequence[Any]) -> bool:
         """False where the shard is missing, damaged, or its first or last frame is by now another in the dataset."""

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
@@ -24,6 +25,7 @@ from drivetrain import DataError
 from .config import CacheConfig
 
 _REQUEST = 4 << 20  # bytes asked for at once: a slow root answers well within the time-out
+_REQUESTS = 2  # of a chunk at once: few chunks at a time, so that the first to be used is there first
 _LOOK = 0.05  # seconds between two looks at a chunk that another process fetches
 _SPARE = 2 << 30  # bytes of the disk that are left to others
 _FRESH = 1.0  # seconds within which a use is not noted again
@@ -119,8 +121,8 @@ class Cache:
         else:
             return None
         try:
-            for start in range(0, length, _REQUEST):
-                begun.write(fetch(number * self.chunk + start, min(_REQUEST, length - start)))
+            for data in _in_order(fetch, number * self.chunk, length):
+                begun.write(data)
             begun.flush()
             os.replace(part, path)
         except BaseException:
@@ -190,6 +192,13 @@ class Cache:
             if not path.name.endswith(_PART) and _remove_unlocked(path):
                 total -= size
         return total <= room
+
+
+def _in_order(fetch: Fetch, first: int, length: int) -> Iterator[bytes]:
+    """``length`` bytes from ``first`` on, by some requests at once."""
+    with ThreadPoolExecutor(_REQUESTS, "drivetrain-chunk") as pool:
+        sizes = {start: min(_REQUEST, length - start) for start in range(0, length, _REQUEST)}
+        yield from pool.map(lambda start: fetch(first + start, sizes[start]), sizes)
 
 
 def _part_of(path: Path) -> Path:
