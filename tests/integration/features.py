@@ -46,16 +46,17 @@ def block(channels: int, out: int, kernel: int) -> nn.Sequential:
 
 
 class Net(Model):
-    """Three blocks with norms and dropout, and a head."""
+    """Three blocks with norms and dropout, a head, and a parameter that no block holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...] = (1,)) -> None:
         super().__init__()
         self.body = nn.Sequential(block(3, 8, 2), block(8, 6, 2), block(6, 6, 1))
         self.head = nn.Linear(6, 4)
+        self.temperature = nn.Parameter(torch.ones(shape))
 
     def boxes(self, batch: Batch) -> torch.Tensor:
         images = batch.camera.images.float().permute(0, 3, 1, 2) / 255
-        return self.head(self.body(images).mean((2, 3)))
+        return self.head(self.body(images).mean((2, 3))) * self.temperature
 
     def losses(self, batch: Batch) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         error = self.boxes(batch).float() - batch.camera.targets["detection"]["boxes"]
@@ -77,12 +78,13 @@ EMA = EmaSection(decay=0.7)
 def engine_of(name: str, comm: Comm, resume: Checkpoint | None = None, keys: dict[str, Any] | None = None,
               ema: EmaSection | None = None, norm: Any = None, again: Any = False, compiled: bool = False,
               offload: dict[str, str] | None = None, optimizer: Callable[..., Any] = ADAMW, clip: float | None = None,
-              slots: int = 2, dropout: bool = False, precision: str = "fp32") -> Any:  # fmt: skip
+              slots: int = 2, dropout: bool = False, precision: str = "fp32",
+              shape: tuple[int, ...] = (1,)) -> Any:  # fmt: skip
     chosen = OptimizerKeys.model_validate(keys or {})
 
     def build_model() -> Net:
         torch.manual_seed(5)
-        model = Net()
+        model = Net(shape)
         set_norms(model, norm)
         for module in model.modules() if not dropout else ():
             module.p = 0.0
@@ -200,6 +202,15 @@ def sync(name: str, comm: Comm, folder: Path) -> dict[str, Any]:
         one, two = batch_of(step, 0), batch_of(step, 1)
         reference.step([joined(one, two)])
     return {"apart": apart(held(engine), held(reference))}
+
+
+def scalar(name: str, comm: Comm, folder: Path) -> dict[str, Any]:
+    """A parameter without dimensions."""
+    engine = engine_of(name, comm, shape=(), ema=EMA)
+    train(engine, comm)
+    reference = engine_of("single", alone(comm), shape=(), ema=EMA)
+    train(reference, alone(comm))
+    return {"apart": apart(weights_of(engine), weights_of(reference)), "moved": float(engine.model.temperature) != 1}
 
 
 def parting(name: str, comm: Comm, folder: Path) -> dict[str, Any]:
@@ -341,6 +352,7 @@ CASES: list[tuple[str, Callable[..., dict[str, Any]], tuple[str, ...]]] = [
     ("norms", norms, ("-",)),
     ("sync", sync, ("z0", "z2", "z3", "ddp")),
     ("parting", parting, ("z2",)),
+    ("scalar", scalar, ("z0", "z1", "z2", "z3")),
     ("groups_and_mean", groups_and_mean, ENGINES),
     ("groups_and_mean_bf16_at_length", partial(groups_and_mean, precision="bf16"), ENGINES),
     ("computed_again", computed_again, ENGINES),

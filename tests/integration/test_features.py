@@ -61,7 +61,7 @@ def test_ranks_that_part_before_a_synchronised_norm_are_named(told):
 def test_groups_train_as_in_one_process(told, engine):
     """Frozen, slower towards the input, faster in the head, norms without decay, all scaled by the root of 2."""
     found = told["groups_and_mean", engine]
-    assert found["rates"] == pytest.approx([0.01 * 2**0.5 * factor for factor in (0.25, 0.5, 2.0)], abs=1e-6)
+    assert found["rates"] == pytest.approx([0.01 * 2**0.5 * factor for factor in (0.25, 0.5, 1.0, 2.0)], abs=1e-6)
     assert found["apart"] < 1e-6, found
     assert found["frozen"] and found["moved"] and found["frozen_statistics"], found
 
@@ -97,6 +97,12 @@ def test_offload_changes_nothing_and_resumes(told, case):
 @pytest.mark.parametrize("case", [("a_strangers_optimizer", "z2"), ("adagrad", "z2"), ("adagrad", "z3")])
 def test_other_optimizers_keep_their_groups_and_their_state(told, case):
     assert told[case]["apart"] < 1e-6 and told[case]["resumed_apart"] < 1e-6, told[case]
+
+
+def test_a_parameter_without_dimensions_trains_or_is_named(told):
+    for engine in ("z0", "z1", "z2"):
+        assert told["scalar", engine]["apart"] < 1e-6 and told["scalar", engine]["moved"], told["scalar", engine]
+    assert "cannot cut parameters without dimensions: temperature" in told["scalar", "z3"]["error"]
 
 
 def test_a_compiled_model_does_not_go_with_stage_3(told):

@@ -26,10 +26,9 @@ class DeepSpeedEngine(BaseEngine):
         self.stage, device = config.zero_stage, context.comm.device
         self.demands = "calls" if self.stage == 3 else "nothing"
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", **_alone(context))
-        if self.stage == 3 and context.compiled:
-            raise UserError("train.compile does not go with ZeRO stage 3, which gathers weights module by module",
-                            remedy="take stage 0, 1 or 2, or ddp")  # fmt: skip
         model = context.build_model().to(device)
+        if self.stage == 3:
+            _refuse_for_stage_3(context, model)
         context.comm.together(lambda: check_memory(config.offload, sum(p.numel() for p in model.parameters()), context.comm))
         inner = context.build_optimizer(model)
         hyperparameters = hyperparameters_of(inner)
@@ -87,6 +86,16 @@ class DeepSpeedEngine(BaseEngine):
         trained = trained_pieces(self.engine, self.optimizer, self.stage, comm.rank)
         pieces = [*trained, *frozen_pieces(self.model, self.stage, comm.rank, comm.world)]
         return pieces[comm.rank :: comm.world] if shared_out else pieces
+
+
+def _refuse_for_stage_3(context: EngineContext, model: torch.nn.Module) -> None:
+    """Raises UserError, naming it, for what stages 0 to 2 do and stage 3 does not."""
+    if context.compiled:
+        raise UserError("train.compile does not go with ZeRO stage 3, which gathers weights module by module",
+                        remedy="take stage 0, 1 or 2, or ddp")  # fmt: skip
+    if scalars := [name for name, parameter in model.named_parameters() if parameter.dim() == 0]:
+        raise UserError(f"ZeRO stage 3 cannot cut parameters without dimensions: {', '.join(scalars)}",
+                        remedy="give them the shape [1] in the model, or take stage 0, 1 or 2, or ddp")  # fmt: skip
 
 
 def _alone(context: EngineContext) -> dict[str, Any]:
