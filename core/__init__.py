@@ -21,6 +21,7 @@ from .declarations import (
     ModelPlugin,
     OptimizerPlugin,
     ParallelismPlugin,
+    ScorerPlugin,
     TrackerPlugin,
     TransformPlugin,
 )
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
         Metric,
         MetricContext,
         Panel,
+        Scored,
+        Scorer,
         ShardSet,
         Source,
         StepResult,
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from .geometry import View, map_boxes
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
+    from .official import official_pairs, read_official_json, wrong_json, wrong_line
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
     from .prediction import Prediction
     from .processes import process_pool
@@ -92,7 +96,7 @@ _HOMES = {
     "comm": "Comm local_world_from_environment",
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
-    "ShardSet Source StepResult Tracker TrackerContext TrainingStream",
+    "Scored Scorer ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
     "engine": "BaseEngine ReplicaEngine",
@@ -101,6 +105,7 @@ _HOMES = {
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
     "model": "Losses Model ModelContext loss_terms total_loss",
+    "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
     "prediction": "Prediction",
@@ -119,7 +124,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 __version__ = "0.1.0"
 __all__ = [
     "CommandPlugin", "CurationCheckPlugin", "DatasetPlugin", "Finding", "HealthCheckPlugin", "LRSchedulePlugin",
-    "LoaderPlugin", "MetricPlugin", "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "TrackerPlugin", "TransformPlugin",
+    "LoaderPlugin", "MetricPlugin", "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "ScorerPlugin",
+    "TrackerPlugin", "TransformPlugin",
     "hookimpl", *_HOME_OF,
 ]  # fmt: skip
 

@@ -293,6 +293,32 @@ class Metric(Protocol):
         ...
 
 
+class Scored(Protocol):
+    """Predictions that were held against the truth, frame by frame."""
+
+    keys: Sequence[str]
+    """The frames, named as in an ids file."""
+
+    scenes: Sequence[str]
+    """Which drive each frame is from; frames of one scene are resampled together."""
+
+    nothing: float | None
+    """What the official tool says where there is nothing to be scored."""
+
+    def figures(self, times: np.ndarray) -> dict[str, Any]:
+        """The official numbers, nested and named as the official tool's, all JSON, with frame k counted ``times[k]``
+        times (int64 [N]); None where there is nothing to be scored. Called thousands of times by a bootstrap."""
+        ...
+
+
+class Scorer(Protocol):
+    def __call__(self, truth: Path, predictions: Path, ids: Sequence[str] | None) -> Scored:
+        """Read and match official files, of the frames ``ids`` or of all in the truth, in that order.
+
+        Raises DataError naming file, line, key, what was expected and a remedy."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrackerContext:
     """``run_dir``; ``name`` of the run; ``recipe`` resolved, without secrets; ``resume_id`` of the tracker's own run if

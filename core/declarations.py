@@ -112,6 +112,13 @@ class MetricPlugin(Plugin):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScorerPlugin(Plugin):
+    """``factory(config) -> drivetrain.Scorer``: official metrics on official files, as ``drivetrain score NAME``."""
+
+    kind: ClassVar[str] = "scorer"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackerPlugin(Plugin):
     """``factory(config, TrackerContext) -> drivetrain.Tracker``, on rank 0 alone."""
 

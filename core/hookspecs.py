@@ -62,6 +62,11 @@ def drivetrain_metrics() -> Iterable[d.MetricPlugin]:
 
 
 @hookspec
+def drivetrain_scorers() -> Iterable[d.ScorerPlugin]:
+    """What ``drivetrain score`` knows: official metrics on official files."""
+
+
+@hookspec
 def drivetrain_trackers() -> Iterable[d.TrackerPlugin]:
     """Experiment trackers."""
 

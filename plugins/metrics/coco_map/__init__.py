@@ -1,6 +1,6 @@
 """COCO's average precision of 2D detection, counted by pycocotools."""
 
-from drivetrain import MetricPlugin, hookimpl
+from drivetrain import MetricPlugin, ScorerPlugin, hookimpl
 
 
 @hookimpl
@@ -12,3 +12,9 @@ def drivetrain_metrics():
             factory="drivetrain.plugins.metrics.coco_map.metric:build",
         )
     ]  # fmt: skip
+
+
+@hookimpl
+def drivetrain_scorers():
+    return [ScorerPlugin(name="coco", about="COCO's twelve figures of 2D boxes, from COCO json (pycocotools)",
+                         factory="drivetrain.plugins.metrics.coco_map.scorer:build")]  # fmt: skip

@@ -16,6 +16,8 @@ import numpy as np
 
 from drivetrain import IGNORE, Camera, Encoded, Frame, MetricContext, Prediction
 
+from .counting import confusion, figures
+
 if TYPE_CHECKING:
     from .config import MiouConfig
 
@@ -67,14 +69,10 @@ class MeanIoU:
             raise ValueError(f"{what}: the predicted mask is {shape}, its truth {truth.shape}")
         if self.size is not None:
             predicted, truth = (_resample(mask, self.size) for mask in (predicted, truth))
-        pairs = truth.astype(np.uint16) << 8 | predicted
-        counts = np.bincount(pairs.ravel(), minlength=_IDS * _IDS).reshape(_IDS, _IDS)
-        number = len(self.classes)
-        if counts[number:IGNORE].any():
-            ids = (np.flatnonzero(counts[number:IGNORE].any(1)) + number).tolist()
-            raise ValueError(f"{what}: the truth holds ids {ids}, outside the {number} classes")
-        self.matrix[:, :number] += counts[:number, :number]
-        self.matrix[:, number] += counts[:number, number:].sum(1)
+        try:
+            self.matrix += confusion(truth, predicted, len(self.classes))
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
 
     def state(self) -> tuple[np.ndarray, int]:
         """The confusion matrix int64 [C, C + 1] and the number of frames."""
@@ -87,16 +85,10 @@ class MeanIoU:
     def compute(self) -> dict[str, Any]:
         """``miou``, ``iou`` per class, ``pixel_accuracy``, ``mean_accuracy`` (recall's mean over the classes in the
         truth), ``frames`` and ``at``, the resolution; a figure of which nothing is known is None."""
-        hits = np.diagonal(self.matrix)
-        truth = self.matrix.sum(1)
-        union = truth + self.matrix[:, :-1].sum(0) - hits
-        iou = [int(h) / int(u) if u else None for h, u in zip(hits, union)]
-        recall = [int(h) / int(t) if t else None for h, t in zip(hits, truth)]
+        found = figures(self.matrix, self.classes)
         return {
-            "miou": _mean(iou),
-            "iou": dict(zip(self.classes, iou)),
-            "pixel_accuracy": int(hits.sum()) / int(truth.sum()) if truth.any() else None,
-            "mean_accuracy": _mean(recall),
+            **{name: found[name] for name in ("miou", "iou", "pixel_accuracy")},
+            "mean_accuracy": found["mean_class_accuracy"],
             "frames": self.frames,
             "at": "source" if self.size is None else "{}x{}".format(*self.size),
         }
@@ -105,8 +97,3 @@ class MeanIoU:
 def _resample(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """``mask`` at ``size`` (height, width): the source pixel under each output pixel's centre."""
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None

@@ -1,0 +1,56 @@
+"""The confusion matrix of two masks, and mIoU from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from drivetrain import IGNORE
+
+_IDS = 256  # masks are uint8
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, number: int, ignore: int = IGNORE) -> np.ndarray:
+    """int64 [C, C + 1] of two uint8 masks of one shape and ``number`` = C classes: rows of truth, columns of predictions, the
+    last one for valid pixels that are predicted as none of the classes.
+
+    Pixels whose truth is ``ignore`` count nowhere. Raises ValueError for a truth outside the classes."""
+    pairs = truth.astype(np.uint16) << 8 | predicted
+    counts = np.bincount(pairs.ravel(), minlength=_IDS * _IDS).reshape(_IDS, _IDS)
+    counts[ignore] = 0
+    if counts[number:].any():
+        ids = (np.flatnonzero(counts[number:].any(1)) + number).tolist()
+        raise ValueError(f"the truth holds ids {ids}, outside the {number} classes")
+    columns = [k for k in range(number) if k != ignore]
+    matrix = np.zeros((number, number + 1), np.int64)
+    matrix[:, columns] = counts[:number, columns]
+    matrix[:, number] = counts[:number].sum(1) - matrix.sum(1)
+    return matrix
+
+
+def figures(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """From a matrix of `confusion`: ``miou``, ``iou`` per class, ``pixel_accuracy``, ``class_accuracy`` (recall) and its mean
+    over the classes in the truth, ``frequency_weighted_iou``; a figure of which nothing is known is None."""
+    hits, truth = np.diagonal(matrix), matrix.sum(1)
+    union = truth + matrix[:, :-1].sum(0) - hits
+    iou = [int(h) / int(u) if u else None for h, u in zip(hits, union)]
+    recall = [int(h) / int(t) if t else None for h, t in zip(hits, truth)]
+    correct, valid = int(hits.sum()), int(truth.sum())
+    return {
+        "miou": _mean(iou),
+        "iou": dict(zip(classes, iou)),
+        "pixel_accuracy": correct / valid if valid else None,
+        "correct_pixels": correct,
+        "valid_pixels": valid,
+        "mean_class_accuracy": _mean(recall),
+        "class_accuracy": dict(zip(classes, recall)),
+        "frequency_weighted_iou": math.fsum(i * int(t) for i, t in zip(iou, truth) if i) / valid if valid else None,
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
