@@ -72,6 +72,17 @@ if TYPE_CHECKING:
         frame_to_parts,
     )
     from .geometry import View, map_boxes
+    from .layouts import (
+        check_files,
+        check_layout,
+        check_split,
+        json_rows,
+        picture_header,
+        read_bytes,
+        read_json,
+        read_mask,
+        read_picture,
+    )
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
@@ -100,6 +111,7 @@ _HOMES = {
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
+    "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
