@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -66,3 +67,25 @@ def write_kitti_tracking(root: Path, frames: list[Frame]) -> None:
                 name, _, *columns = line.split()
                 rows.append(f"{number} {track} {name} {-1 if track < 0 else 0} {' '.join(columns)}\n")
         save(root / f"training/label_02/{sequence:04d}.txt", "".join(rows))
+
+
+def coco_json(frames: list[Frame], **more) -> dict:
+    """Ids with gaps, annotations out of order, the last one a crowd."""
+    names = sorted({name for frame in frames for name in frame.cameras[CAMERA].boxes.names})
+    images, annotations = [], []
+    for number, frame in enumerate(frames):
+        images.append({"id": 7 * number + 3, "file_name": f"{number:012d}.jpg", "width": 192, "height": 128, **more})
+        for name, (x1, y1, x2, y2) in zip(frame.cameras[CAMERA].boxes.names, frame.cameras[CAMERA].boxes.xyxy.tolist()):
+            bbox = [x1, y1, x2 - x1, y2 - y1]
+            one = {"image_id": 7 * number + 3, "category_id": 10 + 3 * names.index(name), "bbox": bbox, "iscrowd": 0}
+            annotations.append(one | {"area": 0.7 * bbox[2] * bbox[3], "segmentation": [[x1, y1, x2, y1, x2, y2]]})
+    annotations[-1]["iscrowd"] = 1
+    annotations = [{"id": 5 * i + 1, **one} for i, one in enumerate(annotations[::-1])]
+    categories = [{"id": 10 + 3 * i, "name": name, "supercategory": "thing"} for i, name in enumerate(names)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def write_coco(root: Path, frames: list[Frame]) -> None:
+    for number, frame in enumerate(frames):
+        save(root / f"val2017/{number:012d}.jpg", frame.cameras[CAMERA].image.data)
+    save(root / "annotations/instances_val2017.json", json.dumps(coco_json(frames)))

@@ -11,6 +11,7 @@ from drivetrain.looking import sheet_of_shards
 from drivetrain.testing.datasets import check_dataset
 
 LAYOUTS = {
+    "coco": (made.write_coco, "val2017", {}),
     "kitti": (made.write_kitti, "train", {}),
     "kitti_tracking": (made.write_kitti_tracking, "training", {}),
 }
@@ -33,6 +34,6 @@ def test_a_layout_becomes_shards_that_can_be_looked_at(name, synthetic_frames, t
 def test_a_wrong_folder_is_told_what_is_missing(name, tmp_path):
     _, split, options = LAYOUTS[name]
     (tmp_path / "something").mkdir()
-    with pytest.raises(DataError, match=r"missing (.|\n)*found: something/") as caught:
+    with pytest.raises(DataError, match=r"missing (.|\n)*found: (something/|no json)") as caught:
         open_dataset(name, options)[1].index(tmp_path, split)
     assert caught.value.where.startswith(str(tmp_path))
