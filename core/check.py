@@ -44,27 +44,24 @@ def used_parameters(total: Tensor) -> set[int]:
     return used
 
 
-def unused_parameters(total: Tensor, model: nn.Module) -> dict[str, nn.Parameter]:
-    """The trained parameters of ``model`` that ``total`` does not depend on, by name."""
-    used = used_parameters(total)
-    return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) not in used}
-
-
 class GraphCheck:
     """Compares over ranks what an engine ``demands``. Raises UserError, the same on every rank."""
 
     def __init__(self, comm: Comm, model: nn.Module, demands: Demand):
         self.comm, self.model, self.demands = comm, model, demands
+        self._met: dict[str, set[int]] = {}
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Around a forward: calls are compared before a module gathers its weights, which would wait for ever."""
         hooks = []
+        self._met = {name: {id(p)} for name, p in self.model.named_parameters() if p.requires_grad}
         if self.demands == "calls":
             for name, module in self.model.named_modules():
-                if any(True for _ in module.parameters(recurse=False)):
-                    hook = partial(_ignoring_arguments, self._agree_on_call, name)
-                    hooks.append(module.register_forward_pre_hook(hook, prepend=True))
+                if any(True for _ in module.parameters()):
+                    agree = partial(_ignoring_arguments, self._agree_on_call, name)
+                    hooks.append(module.register_forward_pre_hook(agree, prepend=True))
+                    hooks.append(module.register_forward_hook(partial(self._meet, name), prepend=True))
         try:
             yield
             if self.demands == "calls":
@@ -75,7 +72,8 @@ class GraphCheck:
 
     def compare(self, total: Tensor, step: int, number: int) -> None:
         """Raises UserError naming parameters and ranks where a micro-batch's ``total`` does not use the same everywhere."""
-        unused = list(unused_parameters(total, self.model))
+        used = used_parameters(total)
+        unused = [name for name, met in self._met.items() if not met & used]
         theirs = self.comm.all_gather(unused)
         everywhere = set() if self.demands == "gradients" else set(theirs[0]).intersection(*theirs)
         missing = [[name for name in names if name not in everywhere] for names in theirs]
@@ -85,12 +83,17 @@ class GraphCheck:
         place = f"step {step}, micro-batch {number}"
         raise _the_same(f"{place}: ranks would wait for each other's gradients\n  " + "\n  ".join(lines))
 
+    def _meet(self, called: str, module: nn.Module, *_: Any) -> None:
+        """A call may have gathered other tensors than those that lie in the module between calls."""
+        for name, parameter in module.named_parameters(f"{called}." if called else "", recurse=False):
+            self._met.get(name, set()).add(id(parameter))
+
     def _agree_on_call(self, name: str | None) -> None:
         calls = self.comm.all_gather(name)
         if any(call != calls[0] for call in calls):
             lines = [f"rank {r} {'is at its end' if c is None else f'calls {c}'}" for r, c in enumerate(calls)]
-            raise _the_same("the ranks' forward passes part, and stage 3 gathers a module's weights from all ranks when it is "
-                            "called\n  " + "\n  ".join(lines))  # fmt: skip
+            raise _the_same("the ranks' forward passes part, and ZeRO stage 3 and fsdp gather a module's weights from all "
+                            "ranks when it is called\n  " + "\n  ".join(lines))  # fmt: skip
 
 
 def _ignoring_arguments(call: Callable[[str], None], name: str, *_: Any) -> None:

@@ -86,16 +86,20 @@ class BaseEngine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.context.precision == "bf16")
 
     def clip_or_drop(self) -> tuple[float, bool]:
-        """Where every rank holds the whole gradient in its parameters: its norm, clipped afterwards, and whether it is
+        """Where gradients lie in the parameters that the optimizer steps: their norm, clipped afterwards, and whether it is
         finite. One that is not is dropped, so that a step on it changes nothing, on any rank."""
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        stepped = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = self.norm_of([p.grad for p in stepped if p.grad is not None])
         value = float(norm)
         if not (finite := math.isfinite(value)):
             self.optimizer.zero_grad(set_to_none=True)
         elif self.context.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.context.clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(stepped, self.context.clip, norm)
         return value, finite
+
+    def norm_of(self, gradients: list[Tensor]) -> Tensor:
+        """The norm of the whole gradient, of which this rank holds ``gradients``: here all of it. The same on every rank."""
+        return torch.nn.utils.get_total_norm(gradients)
 
     def _set_lr(self) -> float:
         factor = self.context.lr_factor(self.steps)
@@ -112,8 +116,8 @@ class BaseEngine:
             return self.compute(batch, last)
 
 
-class ReplicaEngine(BaseEngine):
-    """An engine whose ranks all hold the whole model and optimizer; its gradients are averaged by the time of `update`."""
+class TorchEngine(BaseEngine):
+    """An engine whose gradients are averaged over ranks by the time of `update`, and stepped by torch's own optimizer."""
 
     def backward(self, total: Tensor, last: bool) -> None:
         (total / self.context.accumulation).backward()
@@ -123,6 +127,10 @@ class ReplicaEngine(BaseEngine):
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm, taken
+
+
+class ReplicaEngine(TorchEngine):
+    """An engine whose ranks all hold the whole model and optimizer."""
 
     def save(self, folder: Path) -> None:
         """Every rank writes its share of what all of them hold."""

@@ -1,6 +1,6 @@
 """What two ranks do with models whose graphs differ from batch to batch: run by the launcher, told as JSON lines.
 
-Every case is trained for three steps of two micro-batches, one a rank, under every stage and under ddp, and held against
+Every case is trained for three steps of two micro-batches, one a rank, under every stage, ddp and fsdp, and held against
 one process that computes both micro-batches.
 """
 
@@ -20,10 +20,12 @@ from drivetrain.plugins.parallelism.ddp.config import DDPConfig
 from drivetrain.plugins.parallelism.ddp.engine import DDPEngine
 from drivetrain.plugins.parallelism.deepspeed.config import DeepSpeedConfig
 from drivetrain.plugins.parallelism.deepspeed.engine import DeepSpeedEngine
+from drivetrain.plugins.parallelism.fsdp.config import FSDPConfig
+from drivetrain.plugins.parallelism.fsdp.engine import FSDPEngine
 from drivetrain.plugins.parallelism.single.engine import SingleEngine
 
 STEPS = 3
-ENGINES = ("z0", "z1", "z2", "z3", "ddp")
+ENGINES = ("z0", "z1", "z2", "z3", "ddp", "fsdp")
 CASES = ("as_usual", "empty_rank", "shared_head", "frozen", "used_by_none", "raw_parameter", "varying_calls", "other_order",
          "unused_head", "denoising_with_objects_only", "nan")  # fmt: skip
 NAN_STEP = 1
@@ -97,6 +99,8 @@ def engine_of(name: str, case: str, comm: Comm, precision: str, find_unused: boo
         return SingleEngine(None, context)
     if name == "ddp":
         return DDPEngine(DDPConfig(find_unused=find_unused), context)
+    if name == "fsdp":
+        return FSDPEngine(FSDPConfig(unit_parameters=100), context)  # of the backbone's layer
     return DeepSpeedEngine(DeepSpeedConfig(zero_stage=int(name[1])), context)
 
 
@@ -108,7 +112,8 @@ def weights_of(engine) -> dict[str, list[float]]:
     for name, parameter in engine.model.named_parameters():
         gathered = [parameter] if hasattr(parameter, "ds_id") else []
         with deepspeed.zero.GatheredParameters(gathered, enabled=bool(gathered)):
-            out[name] = parameter.detach().flatten().tolist()
+            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            out[name] = whole.detach().flatten().tolist()
     return out
 
 

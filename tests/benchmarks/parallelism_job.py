@@ -1,0 +1,298 @@
+"""What `parallelism.py` starts on every rank: one engine against loops as one would write them by hand, as JSON lines.
+
+All of them train the same model from the same weights on the same batches, which are in memory beforehand, in one process
+group: what differs is the engine alone.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import os
+import statistics
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from parallelism_bytes import model_state_bytes, persistent_count, whole_count
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import drivetrain
+from drivetrain import Batch, Comm, EngineContext, total_loss
+from drivetrain.manager import get_manager
+from drivetrain.recipe import Recipe, load_recipe
+from drivetrain.run import RunFolder
+from drivetrain.seeding import hash_key
+from drivetrain.train import Training, build_loader, build_model, data_spec, parameter_groups, train
+
+HOME = Path(drivetrain.__file__).parent
+WARM = 3
+ENGINES = {
+    **{f"z{stage}": {"plugin": "deepspeed", "zero_stage": stage} for stage in range(4)},
+    "ddp": {"plugin": "ddp"},
+    "fsdp": {"plugin": "fsdp"},
+}
+Step = Callable[[list[Batch]], Any]
+
+
+# ---------------------------------------------------------------- what they train
+
+
+def kept_batches(recipe: Recipe, rank: int, world: int, steps: int) -> list[list[Batch]]:
+    """A rank's micro-batches of the first steps, in memory."""
+    spec = data_spec(recipe, "train")
+    stream = build_loader(recipe).training(
+        spec, batch_global=recipe.batch.global_, batch_micro=recipe.batch.micro, rank=rank, world=world, threads=0, pin=False
+    )
+    each = recipe.batch.slots // world
+    kept = []
+    for batch in islice(stream.batches(0), steps * each):
+        kept.append(batch.keep())
+        batch.release()
+    stream.close()
+    return [kept[n : n + each] for n in range(0, len(kept), each)]
+
+
+def seeded(batches: list[Batch], seed: int) -> Iterator[Batch]:
+    """Detectors sample at random: alike in every loop, whatever the ranks."""
+    for batch in batches:
+        torch.manual_seed(hash_key(seed, batch.step, batch.slot) >> 1)
+        yield batch
+
+
+def context_of(recipe: Recipe, comm: Comm) -> EngineContext:
+    return EngineContext(
+        comm, lambda: build_model(recipe), lambda model: recipe.plugin("optimizer").build(parameter_groups(model)),
+        lambda step: 1.0, recipe.precision, recipe.batch.slots // comm.world, recipe.batch.micro, recipe.train.clip,
+        check_steps=WARM,
+    )  # fmt: skip
+
+
+def ours(name: str, recipe: Recipe, comm: Comm) -> Any:
+    plugin, settings = ENGINES.get(name, {"plugin": name}), {}
+    settings = {key: value for key, value in plugin.items() if key != "plugin"}
+    found = get_manager().resolve("parallelism", f"drivetrain:{plugin['plugin']}")
+    config = found.load_config()
+    return found.load_factory()(config(**settings) if config else None, context_of(recipe, comm))
+
+
+# ---------------------------------------------------------------- the same by hand
+
+
+def deepspeed_by_hand(recipe: Recipe, comm: Comm, stage: int) -> Step:
+    import deepspeed
+
+    model = build_model(recipe)
+    optimizer = recipe.plugin("optimizer").build(parameter_groups(model))
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, dist_init_required=False, config={
+        "train_batch_size": recipe.batch.global_,
+        "train_micro_batch_size_per_gpu": recipe.batch.micro,
+        "gradient_clipping": recipe.train.clip or 0.0,
+        "torch_autocast": {"enabled": recipe.precision == "bf16", "dtype": "bfloat16"},
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": {
+            "stage": stage, "reduce_bucket_size": 50 * 2**18, "allgather_bucket_size": 50 * 2**18, "overlap_comm": False,
+            "contiguous_gradients": True,
+        },
+        "steps_per_print": 2**31,
+    })  # fmt: skip
+
+    def step(batches: list[Batch]) -> Any:
+        for batch in seeded(batches, recipe.seed):
+            loss = total_loss(engine(batch))
+            engine.backward(loss)
+            engine.step()
+        return loss.detach()
+
+    return step
+
+
+def torch_by_hand(recipe: Recipe, comm: Comm, model: nn.Module, hold: Callable[[bool], None]) -> Step:
+    """``hold(last)`` is called before each micro-batch."""
+    optimizer = recipe.plugin("optimizer").build(parameter_groups(model))
+
+    def step(batches: list[Batch]) -> Any:
+        for number, batch in enumerate(seeded(batches, recipe.seed), 1):
+            hold(number == len(batches))
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+                loss = total_loss(model(batch))
+            (loss / len(batches)).backward()
+        if recipe.train.clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.train.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return step
+
+
+def ddp_by_hand(recipe: Recipe, comm: Comm) -> Step:
+    model = DistributedDataParallel(build_model(recipe), gradient_as_bucket_view=True, forward_sync_buffers=False)
+    return torch_by_hand(recipe, comm, model, lambda last: setattr(model, "require_backward_grad_sync", last))
+
+
+def fsdp_by_hand(recipe: Recipe, comm: Comm) -> Step:
+    """The same units as ours: which modules are cut apart is not the engine's cost."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    from drivetrain.plugins.parallelism.fsdp.config import FSDPConfig
+    from drivetrain.plugins.parallelism.fsdp.units import units_of
+
+    model = build_model(recipe)
+    mesh = init_device_mesh("cpu", (comm.world,))
+    for module in [*units_of(model, FSDPConfig().unit_parameters), model]:
+        fully_shard(module, mesh=mesh)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_force_sum_reduction_for_comms(True)
+    return torch_by_hand(recipe, comm, model, lambda last: None)
+
+
+def by_hand(name: str, recipe: Recipe, comm: Comm) -> Step:
+    if name.startswith("z"):
+        return deepspeed_by_hand(recipe, comm, int(name[1]))
+    return {"ddp": ddp_by_hand, "fsdp": fsdp_by_hand}[name](recipe, comm)
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def interleaved(comm: Comm, loops: dict[str, Step], batches: list[list[Batch]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every step, the slowest rank's. Who goes first changes from round to round."""
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    names = list(loops)
+    for number, step_batches in enumerate(islice(cycle(batches), WARM + rounds)):
+        for name in names:
+            comm.barrier()
+            began = time.perf_counter()
+            loops[name](step_batches)
+            if number >= WARM:
+                seconds[name].append(time.perf_counter() - began)
+        names.append(names.pop(0))
+    ranks = comm.all_gather(seconds)
+    return {name: [max(of_rank[name][n] for of_rank in ranks) for n in range(rounds)] for name in loops}
+
+
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """The median of the ratios of neighbours, and their middle half."""
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
+    return {"value": round(middle, 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def own_seconds(profile: cProfile.Profile, folders: tuple[str, ...]) -> float:
+    """Seconds inside functions of ours, without what they call: that is a line of its own to the profiler."""
+    homes = tuple(str(Path(folder).resolve()) for folder in folders)
+    return sum(entry.inlinetime for entry in profile.getstats()
+               if not isinstance(entry.code, str) and str(Path(entry.code.co_filename).resolve()).startswith(homes))  # fmt: skip
+
+
+def own_share_of_engine(engine: Any, batches: list[list[Batch]], seed: int, step_seconds: float, steps: int) -> float:
+    profile = cProfile.Profile()
+    for step_batches in islice(cycle(batches), steps):
+        micro_batches = list(seeded(step_batches, seed))
+        profile.runcall(engine.step, micro_batches)
+    return own_seconds(profile, OWN) / steps / step_seconds
+
+
+OWN = (str(HOME), str(HOME.parent / "plugins" / "parallelism"))
+CONSUMER = (str(HOME.parent / "plugins" / "loaders"), str(HOME.parent / "plugins" / "transforms"))
+
+
+def own_share_of_training(recipe: Recipe, comm: Comm, folder: RunFolder, steps: int) -> dict[str, float]:
+    """A run as users start it: the first half of its steps is timed, the second profiled, in the thread that trains."""
+    run = Training(recipe, comm, folder, get_manager())
+    profile, marks, numbers = cProfile.Profile(), [], run.steps
+
+    def watched() -> Iterator[int]:
+        for number in numbers():
+            marks.append(time.perf_counter())
+            if len(marks) == steps + WARM + 1:
+                profile.enable()
+            yield number
+        profile.disable()
+
+    run.steps = watched  # type: ignore[method-assign]
+    train(run)
+    wall = statistics.median(b - a for a, b in zip(marks[WARM : WARM + steps], marks[WARM + 1 : WARM + steps + 1]))
+    own, consumer = (own_seconds(profile, folders) / steps / wall for folders in (OWN, CONSUMER))
+    return {"value": round(own, 5), "with_loader": round(own + consumer, 5), "step_ms": round(1000 * wall, 1)}
+
+
+def losses_of(engine: Any, batches: list[list[Batch]], seed: int) -> list[list[float]]:
+    return [[float(loss) for loss in engine.step(seeded(step, seed)).losses] for step in batches]
+
+
+def apart_from_single(name: str, recipe: Recipe, comm: Comm, batches: list[list[Batch]]) -> float:
+    """The largest difference of a step's mean loss between these ranks and one process that computes all slots."""
+    ranks = comm.gather(losses_of(ours(name, recipe, comm), batches, recipe.seed))
+    apart = 0.0
+    if ranks is not None:
+        alone = Comm(0, 1, 0, 1, comm.device, comm.cores)
+        everything = kept_batches(recipe, 0, 1, len(batches))
+        reference = losses_of(ours("single", recipe, alone), everything, recipe.seed)
+        means = [statistics.fmean(loss for rank in step for loss in rank) for step in zip(*ranks)]
+        apart = max(abs(a - statistics.fmean(b)) for a, b in zip(means, reference))
+    comm.barrier()
+    return apart
+
+
+# ---------------------------------------------------------------- the job
+
+
+def measure(wanted: Namespace, recipe: Recipe, comm: Comm) -> Iterator[dict[str, Any]]:
+    name, steps = wanted.engine, 10
+    batches = kept_batches(recipe, comm.rank, comm.world, steps)
+    engine = ours(name, recipe, comm)
+    loops: dict[str, Step] = {"ours": lambda step: engine.step(seeded(step, recipe.seed)), "hand": by_hand(name, recipe, comm)}
+    if name != "ddp":
+        loops["ddp"] = ddp_by_hand(recipe, comm)
+    seconds = interleaved(comm, loops, batches, wanted.rounds)
+    medians = {loop: round(1000 * statistics.median(values), 1) for loop, values in seconds.items()}
+    library = "deepspeed" if name.startswith("z") else name
+    yield {"figure": f"step_vs_handwritten_{library}", **ratio(seconds["ours"], seconds["hand"]), "unit": "ratio", "ms": medians}
+    if "ddp" in loops:
+        yield {"figure": "step_vs_ddp_loop", **ratio(seconds["ours"], seconds["ddp"]), "unit": "ratio"}
+    share = own_share_of_engine(engine, batches, recipe.seed, statistics.median(seconds["ours"]), wanted.rounds)
+    yield {"figure": "own_python_share_of_step", "value": round(share, 5), "unit": "share"}
+    held = {"parameters": whole_count(engine.model), "persistent": persistent_count(engine.model)}
+    yield {"figure": "zero_bytes", "ranks": comm.all_gather(model_state_bytes(engine)), **held, "unit": "bytes a rank"}
+    del engine, loops
+    for precision in ("fp32", "bf16"):
+        other = load(wanted, f"precision={precision}")
+        apart = apart_from_single(name, other, comm, batches)
+        yield {"figure": "losses_vs_single", "value": apart, "precision": precision, "unit": "largest difference in 10 steps"}
+    folder = RunFolder(Path(wanted.run))
+    comm.together(lambda: folder.begin() if comm.is_main else None)
+    plain = load(wanted, f"train.steps={2 * wanted.rounds + WARM + 1}", f"parallelism={json.dumps(ENGINES[name])}")
+    yield {"figure": "own_python_share_of_training", **own_share_of_training(plain, comm, folder, wanted.rounds), "unit": "share"}
+
+
+def load(wanted: Namespace, *overrides: str) -> Recipe:
+    return load_recipe(wanted.recipe, [*wanted.overrides, *overrides], get_manager())
+
+
+def main() -> None:
+    parser = ArgumentParser()
+    for name in ("--engine", "--recipe", "--run"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("overrides", nargs="*")
+    wanted = parser.parse_args()
+    comm = Comm.start(timeout_s=300)
+    for figure in measure(wanted, load(wanted), comm):
+        if comm.is_main:
+            print(json.dumps(figure))
+            sys.stdout.flush()
+    comm.barrier()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
