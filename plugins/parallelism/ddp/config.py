@@ -10,5 +10,5 @@ from drivetrain import PluginConfig
 class DDPConfig(PluginConfig):
     bucket_mb: int = Field(25, gt=0, description="Gradients are reduced in buckets of this many MB")
     find_unused: bool = Field(
-        False, description="Look for parameters that a micro-batch does not use, every time: a few per cent slower"
+        False, description="Allow micro-batches that do not use every parameter: looked for in every step"
     )

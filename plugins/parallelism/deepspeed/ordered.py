@@ -36,7 +36,7 @@ class OrderedReduction:
     def arrived(self, parameter: Any, *group: int) -> None:
         """The backward pass has made a gradient: reduce those whose turn it is."""
         optimizer = self._optimizer
-        if not (optimizer.partition_gradients or optimizer.is_gradient_accumulation_boundary()):
+        if self._fill and not (optimizer.partition_gradients or optimizer.is_gradient_accumulation_boundary()):
             return  # stage 1 adds them up until the last micro-batch
         self._arrived[id(parameter)] = None
         while self._learned and self._next < len(self._order) and id(self._order[self._next][0]) in self._arrived:
