@@ -2,7 +2,7 @@
 
 Two ranks under the launcher; for each engine a job of its own, in which our engine, the same library by hand and a DDP loop
 take their steps in turn, on the same batches, from the same weights. Figures are medians over rounds; ``low`` and ``high``
-are the middle half. ``--table FILE`` writes them between the two marks of a page.
+are the middle half, ``cpu`` the same ratio of CPU seconds. ``--table FILE`` writes them between the two marks of a page.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def job(build: Path, model: str, engine: str, rounds: int) -> list[dict[str, Any
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", str(RANKS), "--master_port", str(port),
                "--no_local_rank", str(HERE / "parallelism_job.py"), "--engine", engine, "--recipe", str(ROOT / recipe),
-               "--run", str(run), "--rounds", str(rounds), *COMMON, *overrides]  # fmt: skip
+               "--run", str(run), "--reference", str(build / f"single-{model}"), "--rounds", str(rounds), *COMMON, *overrides]  # fmt: skip
     log = build / f"{model}-{engine}.log"
     with log.open("w") as into:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=into, text=True, env=environment(build), timeout=1800)
@@ -85,11 +85,12 @@ def with_formula(figure: dict[str, Any], engine: str) -> dict[str, Any]:
             "bytes_a_parameter": round(per_parameter, 3), "formula": round(implied, 3), "parameters": count}  # fmt: skip
 
 
-def measure(build: Path, models: list[str], engines: list[str], rounds: int) -> Iterator[dict[str, Any]]:
-    for model in models:
-        for engine in engines:
-            for figure in job(build, model, engine, rounds):
-                yield {"model": model, "engine": engine, **with_formula(figure, engine)}
+def measure(build: Path, model: str, engine: str, wanted: argparse.Namespace) -> list[dict[str, Any]]:
+    """The figures of a job, or those that an earlier run left."""
+    kept = build / f"{model}-{engine}.json"
+    if not (wanted.go_on and kept.is_file()):
+        kept.write_text(json.dumps(job(build, model, engine, wanted.rounds)))
+    return [{"model": model, "engine": engine, **with_formula(f, engine)} for f in json.loads(kept.read_text())]
 
 
 def row(values: dict[str, Any]) -> str:
@@ -107,7 +108,7 @@ def row(values: dict[str, Any]) -> str:
 
 
 def _ratio(figure: dict[str, Any]) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.2f} to {figure['high']:.2f})"
+    return f"{figure['value']:.3f} ({figure['low']:.2f} to {figure['high']:.2f}), CPU {figure['cpu']:.3f}"
 
 
 def table(figures: list[dict[str, Any]], rounds: int) -> str:
@@ -117,7 +118,7 @@ def table(figures: list[dict[str, Any]], rounds: int) -> str:
         found[figure["model"], figure["engine"]][f"{figure['figure']} {figure.get('precision', '')}".strip()] = figure
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "deepspeed"))
     lines = [
-        f"{date.today()}, {RANKS} ranks on {os.cpu_count()} CPU cores ({platform.machine()}), gloo, float32, one thread a rank, "
+        f"{date.today()}, {RANKS} ranks on {os.cpu_count()} CPU cores ({platform.machine()}), one thread each, gloo, float32, "
         f"{versions}; {rounds} rounds.", "",
         "| model, engine | step | vs the library by hand | vs a DDP loop by hand | own Python | own Python, whole loop | "
         "bytes a parameter: counted / formula | losses vs single, fp32 | bf16 |",
@@ -149,15 +150,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--go-on", action="store_true", help="keep the figures that an earlier run left in the build folder")
     parser.add_argument("--table", type=Path, help="the page whose table is written anew")
     wanted = parser.parse_args()
     build = wanted.build.resolve()
     build.mkdir(parents=True, exist_ok=True)
     prepare(build)
+    for earlier in [] if wanted.go_on else build.glob("*.json"):
+        earlier.unlink()
     figures = []
-    for figure in measure(build, wanted.models, wanted.engines, wanted.rounds):
-        print(json.dumps(figure), flush=True)
-        figures.append(figure)
+    for model, engine in [(model, engine) for model in wanted.models for engine in wanted.engines]:
+        for figure in measure(build, model, engine, wanted):
+            print(json.dumps(figure), flush=True)
+            figures.append(figure)
     for line in summary(figures):
         print(json.dumps(line))
     if wanted.table:

@@ -31,8 +31,10 @@ from drivetrain.run import RunFolder
 from drivetrain.seeding import hash_key
 from drivetrain.train import Training, build_loader, build_model, data_spec, parameter_groups, train
 
-HOME = Path(drivetrain.__file__).parent
-WARM = 3
+CORE = Path(drivetrain.__file__).resolve().parent
+OWN = (str(CORE), str(CORE.parent / "plugins" / "parallelism"))
+CONSUMER = (str(CORE.parent / "plugins" / "loaders"), str(CORE.parent / "plugins" / "transforms"))
+WARM, LOSSES = 3, 10
 ENGINES = {
     **{f"z{stage}": {"plugin": "deepspeed", "zero_stage": stage} for stage in range(4)},
     "ddp": {"plugin": "ddp"},
@@ -164,55 +166,71 @@ def by_hand(name: str, recipe: Recipe, comm: Comm) -> Step:
 # ---------------------------------------------------------------- measuring
 
 
-def interleaved(comm: Comm, loops: dict[str, Step], batches: list[list[Batch]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every step, the slowest rank's. Who goes first changes from round to round."""
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
+Spent = dict[str, list[float]]
+"""Per step the ``wall`` seconds of the slowest rank, and the ``cpu`` seconds of all: these do not mind what else is run."""
+
+
+def interleaved(comm: Comm, loops: dict[str, Step], batches: list[list[Batch]], rounds: int) -> dict[str, Spent]:
+    """All loops take each step in turn; who goes first changes from round to round."""
+    told: dict[str, list[tuple[float, float, float]]] = {name: [] for name in loops}
     names = list(loops)
-    for number, step_batches in enumerate(islice(cycle(batches), WARM + rounds)):
+    for step_batches in islice(cycle(batches), WARM + rounds):
         for name in names:
             comm.barrier()
-            began = time.perf_counter()
-            loops[name](step_batches)
-            if number >= WARM:
-                seconds[name].append(time.perf_counter() - began)
+            began, cpu = time.perf_counter(), time.process_time()
+            loss = loops[name](step_batches)
+            told[name].append((time.perf_counter() - began, time.process_time() - cpu, float(loss)))
         names.append(names.pop(0))
-    ranks = comm.all_gather(seconds)
-    return {name: [max(of_rank[name][n] for of_rank in ranks) for n in range(rounds)] for name in loops}
+    for other in told.values():
+        apart = max(abs(a[2] - b[2]) for a, b in zip(told["ours"][:WARM], other))
+        assert apart < 1e-3, f"not the same training: losses are {apart} apart"
+    ranks = comm.all_gather({name: steps[WARM:] for name, steps in told.items()})
+    return {name: _spent(list(zip(*(of_rank[name] for of_rank in ranks)))) for name in loops}
 
 
-def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """The median of the ratios of neighbours, and their middle half."""
-    low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
-    return {"value": round(middle, 4), "low": round(low, 4), "high": round(high, 4)}
+def _spent(steps: list[tuple[tuple[float, float, float], ...]]) -> Spent:
+    return {"wall": [max(rank[0] for rank in step) for step in steps], "cpu": [sum(rank[1] for rank in step) for step in steps]}
+
+
+def ratio(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, float]:
+    """The medians of the ratios of neighbours; of wall time also their middle half."""
+    walls, cpus = ([a / b for a, b in zip(ours[kind], theirs[kind])] for kind in ("wall", "cpu"))
+    low, middle, high = statistics.quantiles(walls, n=4)
+    return {"value": round(middle, 4), "low": round(low, 4), "high": round(high, 4), "cpu": round(statistics.median(cpus), 4)}
 
 
 def own_seconds(profile: cProfile.Profile, folders: tuple[str, ...]) -> float:
     """Seconds inside functions of ours, without what they call: that is a line of its own to the profiler."""
-    homes = tuple(str(Path(folder).resolve()) for folder in folders)
     return sum(entry.inlinetime for entry in profile.getstats()
-               if not isinstance(entry.code, str) and str(Path(entry.code.co_filename).resolve()).startswith(homes))  # fmt: skip
+               if not isinstance(entry.code, str) and entry.code.co_filename.startswith(folders))  # fmt: skip
 
 
-def own_share_of_engine(engine: Any, batches: list[list[Batch]], seed: int, step_seconds: float, steps: int) -> float:
-    profile = cProfile.Profile()
+def largest(profile: cProfile.Profile, folders: tuple[str, ...], plain: float) -> dict[str, float]:
+    """The three functions that take most, as shares."""
+    found = {e.code.co_qualname if hasattr(e.code, "co_qualname") else e.code.co_name: e.inlinetime for e in profile.getstats()
+             if not isinstance(e.code, str) and e.code.co_filename.startswith(folders)}  # fmt: skip
+    return {name: round(found[name] / plain, 5) for name in sorted(found, key=found.__getitem__, reverse=True)[:3]}
+
+
+def own_share_of_engine(engine: Any, batches: list[list[Batch]], seed: int, steps: int) -> dict[str, Any]:
+    """Of the thread's CPU seconds: those in our functions under the profiler, over those of a step without it."""
+    profile, plain = cProfile.Profile(time.thread_time), 0.0
     for step_batches in islice(cycle(batches), steps):
-        micro_batches = list(seeded(step_batches, seed))
-        profile.runcall(engine.step, micro_batches)
-    return own_seconds(profile, OWN) / steps / step_seconds
+        began = time.thread_time()
+        engine.step(seeded(step_batches, seed))
+        plain += time.thread_time() - began
+        profile.runcall(engine.step, list(seeded(step_batches, seed)))
+    return {"value": round(own_seconds(profile, OWN) / plain, 5), "largest": largest(profile, OWN, plain)}
 
 
-OWN = (str(HOME), str(HOME.parent / "plugins" / "parallelism"))
-CONSUMER = (str(HOME.parent / "plugins" / "loaders"), str(HOME.parent / "plugins" / "transforms"))
-
-
-def own_share_of_training(recipe: Recipe, comm: Comm, folder: RunFolder, steps: int) -> dict[str, float]:
+def own_share_of_training(recipe: Recipe, comm: Comm, folder: RunFolder, steps: int) -> dict[str, Any]:
     """A run as users start it: the first half of its steps is timed, the second profiled, in the thread that trains."""
     run = Training(recipe, comm, folder, get_manager())
-    profile, marks, numbers = cProfile.Profile(), [], run.steps
+    profile, marks, numbers = cProfile.Profile(time.thread_time), [], run.steps
 
     def watched() -> Iterator[int]:
         for number in numbers():
-            marks.append(time.perf_counter())
+            marks.append(time.thread_time())
             if len(marks) == steps + WARM + 1:
                 profile.enable()
             yield number
@@ -220,58 +238,78 @@ def own_share_of_training(recipe: Recipe, comm: Comm, folder: RunFolder, steps: 
 
     run.steps = watched  # type: ignore[method-assign]
     train(run)
-    wall = statistics.median(b - a for a, b in zip(marks[WARM : WARM + steps], marks[WARM + 1 : WARM + steps + 1]))
-    own, consumer = (own_seconds(profile, folders) / steps / wall for folders in (OWN, CONSUMER))
-    return {"value": round(own, 5), "with_loader": round(own + consumer, 5), "step_ms": round(1000 * wall, 1)}
+    plain = marks[WARM + steps] - marks[WARM]
+    own, consumer = (own_seconds(profile, folders) / plain for folders in (OWN, CONSUMER))
+    return {"value": round(own, 5), "with_loader": round(own + consumer, 5), "largest": largest(profile, OWN + CONSUMER, plain)}
 
 
 def losses_of(engine: Any, batches: list[list[Batch]], seed: int) -> list[list[float]]:
     return [[float(loss) for loss in engine.step(seeded(step, seed)).losses] for step in batches]
 
 
-def apart_from_single(name: str, recipe: Recipe, comm: Comm, batches: list[list[Batch]]) -> float:
-    """The largest difference of a step's mean loss between these ranks and one process that computes all slots."""
-    ranks = comm.gather(losses_of(ours(name, recipe, comm), batches, recipe.seed))
+def apart_from_single(wanted: Namespace, comm: Comm, precision: str) -> float:
+    """The largest difference of a step's mean loss between these ranks, which accumulate, and one process that does it all."""
+    recipe = load(wanted, f"precision={precision}", f"batch.micro={max(1, load(wanted).batch.micro // 2)}")
+    batches = kept_batches(recipe, comm.rank, comm.world, LOSSES)
+    ranks = comm.gather(losses_of(ours(wanted.engine, recipe, comm), batches, recipe.seed))
     apart = 0.0
     if ranks is not None:
-        alone = Comm(0, 1, 0, 1, comm.device, comm.cores)
-        everything = kept_batches(recipe, 0, 1, len(batches))
-        reference = losses_of(ours("single", recipe, alone), everything, recipe.seed)
         means = [statistics.fmean(loss for rank in step for loss in rank) for step in zip(*ranks)]
-        apart = max(abs(a - statistics.fmean(b)) for a, b in zip(means, reference))
+        apart = max(abs(a - b) for a, b in zip(means, single_losses(wanted, recipe, comm)))
     comm.barrier()
     return apart
+
+
+def single_losses(wanted: Namespace, recipe: Recipe, comm: Comm) -> list[float]:
+    """The mean loss of every step in one process with plain torch: computed once for all engines of a recipe."""
+    kept = Path(f"{wanted.reference}-{recipe.precision}.json")
+    if not kept.is_file():
+        batches = kept_batches(recipe, 0, 1, LOSSES)
+        alone = Comm(0, 1, 0, 1, comm.device, comm.cores)
+        losses = losses_of(ours("single", recipe, alone), batches, recipe.seed)
+        kept.write_text(json.dumps([statistics.fmean(step) for step in losses]))
+    return json.loads(kept.read_text())
 
 
 # ---------------------------------------------------------------- the job
 
 
 def measure(wanted: Namespace, recipe: Recipe, comm: Comm) -> Iterator[dict[str, Any]]:
-    name, steps = wanted.engine, 10
-    batches = kept_batches(recipe, comm.rank, comm.world, steps)
-    engine = ours(name, recipe, comm)
-    loops: dict[str, Step] = {"ours": lambda step: engine.step(seeded(step, recipe.seed)), "hand": by_hand(name, recipe, comm)}
-    if name != "ddp":
-        loops["ddp"] = ddp_by_hand(recipe, comm)
-    seconds = interleaved(comm, loops, batches, wanted.rounds)
-    medians = {loop: round(1000 * statistics.median(values), 1) for loop, values in seconds.items()}
-    library = "deepspeed" if name.startswith("z") else name
-    yield {"figure": f"step_vs_handwritten_{library}", **ratio(seconds["ours"], seconds["hand"]), "unit": "ratio", "ms": medians}
-    if "ddp" in loops:
-        yield {"figure": "step_vs_ddp_loop", **ratio(seconds["ours"], seconds["ddp"]), "unit": "ratio"}
-    share = own_share_of_engine(engine, batches, recipe.seed, statistics.median(seconds["ours"]), wanted.rounds)
-    yield {"figure": "own_python_share_of_step", "value": round(share, 5), "unit": "share"}
+    batches = kept_batches(recipe, comm.rank, comm.world, 8)
+    engine = ours(wanted.engine, recipe, comm)
+    yield from step_figures(wanted, recipe, comm, engine, batches)
+    share = own_share_of_engine(engine, batches, recipe.seed, wanted.rounds // 2)
+    yield {"figure": "own_python_share_of_step", **share, "unit": "share"}
     held = {"parameters": whole_count(engine.model), "persistent": persistent_count(engine.model)}
     yield {"figure": "zero_bytes", "ranks": comm.all_gather(model_state_bytes(engine)), **held, "unit": "bytes a rank"}
-    del engine, loops
     for precision in ("fp32", "bf16"):
-        other = load(wanted, f"precision={precision}")
-        apart = apart_from_single(name, other, comm, batches)
-        yield {"figure": "losses_vs_single", "value": apart, "precision": precision, "unit": "largest difference in 10 steps"}
+        apart = apart_from_single(wanted, comm, precision)
+        yield {"figure": "losses_vs_single", "value": apart, "precision": precision, "unit": f"largest of {LOSSES} steps"}
+    yield {"figure": "own_python_share_of_training", **training_share(wanted, comm), "unit": "share"}
+
+
+def step_figures(wanted: Namespace, recipe: Recipe, comm: Comm, engine: Any, batches: list[list[Batch]]
+                 ) -> Iterator[dict[str, Any]]:  # fmt: skip
+    name = wanted.engine
+    loops: dict[str, Step] = {"ours": lambda step: engine.step(seeded(step, recipe.seed)).losses[-1]}
+    loops["hand"] = by_hand(name, recipe, comm)
+    if name != "ddp":
+        loops["ddp"] = ddp_by_hand(recipe, comm)
+    spent = interleaved(comm, loops, batches, wanted.rounds)
+    medians = {loop: round(1000 * statistics.median(of_loop["wall"]), 1) for loop, of_loop in spent.items()}
+    library = "deepspeed" if name.startswith("z") else name
+    by_itself = ratio(spent["ours"], spent["hand"])
+    yield {"figure": f"step_vs_handwritten_{library}", **by_itself, "unit": "ratio", "ms": medians}
+    if "ddp" in loops:
+        yield {"figure": "step_vs_ddp_loop", **ratio(spent["ours"], spent["ddp"]), "unit": "ratio"}
+
+
+def training_share(wanted: Namespace, comm: Comm) -> dict[str, Any]:
     folder = RunFolder(Path(wanted.run))
     comm.together(lambda: folder.begin() if comm.is_main else None)
-    plain = load(wanted, f"train.steps={2 * wanted.rounds + WARM + 1}", f"parallelism={json.dumps(ENGINES[name])}")
-    yield {"figure": "own_python_share_of_training", **own_share_of_training(plain, comm, folder, wanted.rounds), "unit": "share"}
+    half = wanted.rounds // 2
+    recipe = load(wanted, f"train.steps={2 * half + WARM + 1}", f"parallelism={json.dumps(ENGINES[wanted.engine])}")
+    return own_share_of_training(recipe, comm, folder, half)
 
 
 def load(wanted: Namespace, *overrides: str) -> Recipe:
@@ -280,7 +318,7 @@ def load(wanted: Namespace, *overrides: str) -> Recipe:
 
 def main() -> None:
     parser = ArgumentParser()
-    for name in ("--engine", "--recipe", "--run"):
+    for name in ("--engine", "--recipe", "--run", "--reference"):
         parser.add_argument(name, required=True)
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("overrides", nargs="*")
