@@ -85,7 +85,7 @@ class GraphCheck:
 
     def _meet(self, called: str, module: nn.Module, *_: Any) -> None:
         """A call may have gathered other tensors than those that lie in the module between calls."""
-        for name, parameter in module.named_parameters(f"{called}." if called else "", recurse=False):
+        for name, parameter in module.named_parameters(called, recurse=False):
             self._met.get(name, set()).add(id(parameter))
 
     def _agree_on_call(self, name: str | None) -> None:

@@ -52,7 +52,8 @@ def job(build: Path, model: str, engine: str, rounds: int) -> list[dict[str, Any
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", str(RANKS), "--master_port", str(port),
                "--no_local_rank", str(HERE / "parallelism_job.py"), "--engine", engine, "--recipe", str(ROOT / recipe),
-               "--run", str(run), "--reference", str(build / f"single-{model}"), "--rounds", str(rounds), *COMMON, *overrides]  # fmt: skip
+               "--run", str(run), "--reference", str(build / f"single-{model}"), "--rounds", str(rounds),
+               *COMMON, *overrides]  # fmt: skip
     log = build / f"{model}-{engine}.log"
     with log.open("w") as into:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=into, text=True, env=environment(build), timeout=1800)

@@ -68,20 +68,19 @@ def seeded(batches: list[Batch], seed: int) -> Iterator[Batch]:
         yield batch
 
 
-def context_of(recipe: Recipe, comm: Comm) -> EngineContext:
+def context_of(recipe: Recipe, comm: Comm, lr_factor: Callable[[int], float]) -> EngineContext:
     return EngineContext(
         comm, lambda: build_model(recipe), lambda model: recipe.plugin("optimizer").build(parameter_groups(model)),
-        lambda step: 1.0, recipe.precision, recipe.batch.slots // comm.world, recipe.batch.micro, recipe.train.clip,
+        lr_factor, recipe.precision, recipe.batch.slots // comm.world, recipe.batch.micro, recipe.train.clip,
         check_steps=WARM,
     )  # fmt: skip
 
 
-def ours(name: str, recipe: Recipe, comm: Comm) -> Any:
-    plugin, settings = ENGINES.get(name, {"plugin": name}), {}
-    settings = {key: value for key, value in plugin.items() if key != "plugin"}
-    found = get_manager().resolve("parallelism", f"drivetrain:{plugin['plugin']}")
+def ours(name: str, recipe: Recipe, comm: Comm, lr_factor: Callable[[int], float] = lambda step: 1.0) -> Any:
+    settings = dict(ENGINES.get(name, {"plugin": name}))
+    found = get_manager().resolve("parallelism", f"drivetrain:{settings.pop('plugin')}")
     config = found.load_config()
-    return found.load_factory()(config(**settings) if config else None, context_of(recipe, comm))
+    return found.load_factory()(config(**settings) if config else None, context_of(recipe, comm, lr_factor))
 
 
 # ---------------------------------------------------------------- the same by hand
@@ -243,6 +242,10 @@ def own_share_of_training(recipe: Recipe, comm: Comm, folder: RunFolder, steps: 
     return {"value": round(own, 5), "with_loader": round(own + consumer, 5), "largest": largest(profile, OWN + CONSUMER, plain)}
 
 
+def schedule_of(recipe: Recipe) -> Callable[[int], float]:
+    return recipe.plugin("lr_schedule").build(recipe.train.steps)
+
+
 def losses_of(engine: Any, batches: list[list[Batch]], seed: int) -> list[list[float]]:
     return [[float(loss) for loss in engine.step(seeded(step, seed)).losses] for step in batches]
 
@@ -251,7 +254,7 @@ def apart_from_single(wanted: Namespace, comm: Comm, precision: str) -> float:
     """The largest difference of a step's mean loss between these ranks, which accumulate, and one process that does it all."""
     recipe = load(wanted, f"precision={precision}", f"batch.micro={max(1, load(wanted).batch.micro // 2)}")
     batches = kept_batches(recipe, comm.rank, comm.world, LOSSES)
-    ranks = comm.gather(losses_of(ours(wanted.engine, recipe, comm), batches, recipe.seed))
+    ranks = comm.gather(losses_of(ours(wanted.engine, recipe, comm, schedule_of(recipe)), batches, recipe.seed))
     apart = 0.0
     if ranks is not None:
         means = [statistics.fmean(loss for rank in step for loss in rank) for step in zip(*ranks)]
@@ -266,7 +269,7 @@ def single_losses(wanted: Namespace, recipe: Recipe, comm: Comm) -> list[float]:
     if not kept.is_file():
         batches = kept_batches(recipe, 0, 1, LOSSES)
         alone = Comm(0, 1, 0, 1, comm.device, comm.cores)
-        losses = losses_of(ours("single", recipe, alone), batches, recipe.seed)
+        losses = losses_of(ours("single", recipe, alone, schedule_of(recipe)), batches, recipe.seed)
         kept.write_text(json.dumps([statistics.fmean(step) for step in losses]))
     return json.loads(kept.read_text())
 
