@@ -1,8 +1,8 @@
 """What our engines cost beside loops that one would write by hand: `make bench-parallelism`.
 
-Two ranks under the launcher; for each engine a job of its own, in which our engine, the same library by hand and a DDP loop
-take their steps in turn, on the same batches, from the same weights. Figures are medians over rounds; ``low`` and ``high``
-are the middle half, ``cpu`` the same ratio of CPU seconds. ``--table FILE`` writes them between the two marks of a page.
+Two ranks under the launcher, in which our engine, the same library by hand and a DDP loop take their steps in turn, on the
+same batches, from the same weights. Figures are medians over rounds; ``low`` and ``high`` are the middle half, ``cpu`` the same
+ratio of CPU seconds. ``--table FILE`` writes them between the two marks of a page.
 """
 
 from __future__ import annotations
@@ -42,24 +42,28 @@ NAMES = {"z0": "ZeRO 0", "z1": "ZeRO 1", "z2": "ZeRO 2", "z3": "ZeRO 3", "ddp": 
 BEGIN, END = "<!-- bench-parallelism: begin -->", "<!-- bench-parallelism: end -->"
 
 
-def job(build: Path, model: str, engine: str, rounds: int) -> list[dict[str, Any]]:
-    """The figures of one engine on one model."""
+def job(build: Path, model: str, engines: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """The figures of a model under some engines, as they come; they are kept in a file as well."""
     recipe, *overrides = MODELS[model]
-    run = build / f"run-{model}-{engine}"
-    shutil.rmtree(run, ignore_errors=True)
+    for engine in engines:
+        shutil.rmtree(build / f"{model}-{engine}", ignore_errors=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", str(RANKS), "--master_port", str(port),
-               "--no_local_rank", str(HERE / "parallelism_job.py"), "--engine", engine, "--recipe", str(ROOT / recipe),
-               "--run", str(run), "--reference", str(build / f"single-{model}"), "--rounds", str(rounds),
-               *COMMON, *overrides]  # fmt: skip
-    log = build / f"{model}-{engine}.log"
-    with log.open("w") as into:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=into, text=True, env=environment(build), timeout=1800)
-    if done.returncode:
-        sys.exit(f"{model} under {engine} failed:\n{done.stdout[-2000:]}\n{log.read_text()[-3000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"figure"')]
+               "--no_local_rank", str(HERE / "parallelism_job.py"), "--engines", *engines, "--recipe", str(ROOT / recipe),
+               "--build", str(build / model), "--rounds", str(rounds), "--overrides", *COMMON, *overrides]  # fmt: skip
+    log = build / f"{model}.log"
+    with log.open("w") as into, (build / f"{model}.jsonl").open("a") as kept:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=into, text=True, env=environment(build))
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith('{"engine"'):
+                kept.write(line)
+                kept.flush()
+                yield {"model": model, **with_formula(json.loads(line))}
+    if process.wait():
+        sys.exit(f"{model} failed:\n{log.read_text()[-3000:]}")
 
 
 def environment(build: Path) -> dict[str, str]:
@@ -75,23 +79,29 @@ def prepare(build: Path) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def with_formula(figure: dict[str, Any], engine: str) -> dict[str, Any]:
+def with_formula(figure: dict[str, Any]) -> dict[str, Any]:
     """Bytes counted over bytes that the stage implies, on the rank that is farthest off."""
     if figure["figure"] != "zero_bytes":
         return figure
     count = figure["parameters"]
-    implied = formula(engine, RANKS, figure["persistent"] / count)
+    implied = formula(figure["engine"], RANKS, figure["persistent"] / count)
     per_parameter = max((held / count for held in figure["ranks"]), key=lambda held: abs(held / implied - 1))
-    return {"figure": "zero_bytes_vs_formula", "value": round(per_parameter / implied, 4), "unit": "ratio",
-            "bytes_a_parameter": round(per_parameter, 3), "formula": round(implied, 3), "parameters": count}  # fmt: skip
+    return {
+        "engine": figure["engine"], "figure": "zero_bytes_vs_formula", "value": round(per_parameter / implied, 4), "unit": "ratio",
+        "bytes_a_parameter": round(per_parameter, 3), "formula": round(implied, 3), "parameters": count,
+    }  # fmt: skip
 
 
-def measure(build: Path, model: str, engine: str, wanted: argparse.Namespace) -> list[dict[str, Any]]:
-    """The figures of a job, or those that an earlier run left."""
-    kept = build / f"{model}-{engine}.json"
-    if not (wanted.go_on and kept.is_file()):
-        kept.write_text(json.dumps(job(build, model, engine, wanted.rounds)))
-    return [{"model": model, "engine": engine, **with_formula(f, engine)} for f in json.loads(kept.read_text())]
+def measure(build: Path, model: str, wanted: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The figures of a model, those that an earlier run left first; an engine that has its last one is not measured again."""
+    path = build / f"{model}.jsonl"
+    lines = path.read_text().splitlines() if wanted.go_on and path.is_file() else []
+    kept = [with_formula(json.loads(line)) for line in lines]
+    done = {figure["engine"] for figure in kept if figure.get("precision") == "bf16"}
+    path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["engine"] in done))
+    yield from ({"model": model, **figure} for figure in kept if figure["engine"] in done)
+    if missing := [engine for engine in wanted.engines if engine not in done]:
+        yield from job(build, model, missing, wanted.rounds)
 
 
 def row(values: dict[str, Any]) -> str:
@@ -157,11 +167,11 @@ def main() -> None:
     build = wanted.build.resolve()
     build.mkdir(parents=True, exist_ok=True)
     prepare(build)
-    for earlier in [] if wanted.go_on else build.glob("*.json"):
+    for earlier in [] if wanted.go_on else build.glob("*-single-*.json"):
         earlier.unlink()
     figures = []
-    for model, engine in [(model, engine) for model in wanted.models for engine in wanted.engines]:
-        for figure in measure(build, model, engine, wanted):
+    for model in wanted.models:
+        for figure in measure(build, model, wanted):
             print(json.dumps(figure), flush=True)
             figures.append(figure)
     for line in summary(figures):

@@ -1,4 +1,4 @@
-"""What `parallelism.py` starts on every rank: one engine against loops as one would write them by hand, as JSON lines.
+"""What `parallelism.py` starts on every rank: engines against loops as one would write them by hand, as JSON lines.
 
 All of them train the same model from the same weights on the same batches, which are in memory beforehand, in one process
 group: what differs is the engine alone.
@@ -212,12 +212,12 @@ def largest(profile: cProfile.Profile, folders: tuple[str, ...], plain: float) -
 
 
 def own_share_of_engine(engine: Any, batches: list[list[Batch]], seed: int, steps: int) -> dict[str, Any]:
-    """Of the thread's CPU seconds: those in our functions under the profiler, over those of a step without it."""
-    profile, plain = cProfile.Profile(time.thread_time), 0.0
+    """Seconds in our functions under the profiler, over those of a whole step without it."""
+    profile, plain = cProfile.Profile(), 0.0
     for step_batches in islice(cycle(batches), steps):
-        began = time.thread_time()
+        began = time.perf_counter()
         engine.step(seeded(step_batches, seed))
-        plain += time.thread_time() - began
+        plain += time.perf_counter() - began
         profile.runcall(engine.step, list(seeded(step_batches, seed)))
     return {"value": round(own_seconds(profile, OWN) / plain, 5), "largest": largest(profile, OWN, plain)}
 
@@ -225,11 +225,11 @@ def own_share_of_engine(engine: Any, batches: list[list[Batch]], seed: int, step
 def own_share_of_training(recipe: Recipe, comm: Comm, folder: RunFolder, steps: int) -> dict[str, Any]:
     """A run as users start it: the first half of its steps is timed, the second profiled, in the thread that trains."""
     run = Training(recipe, comm, folder, get_manager())
-    profile, marks, numbers = cProfile.Profile(time.thread_time), [], run.steps
+    profile, marks, numbers = cProfile.Profile(), [], run.steps
 
     def watched() -> Iterator[int]:
         for number in numbers():
-            marks.append(time.thread_time())
+            marks.append(time.perf_counter())
             if len(marks) == steps + WARM + 1:
                 profile.enable()
             yield number
@@ -250,11 +250,11 @@ def losses_of(engine: Any, batches: list[list[Batch]], seed: int) -> list[list[f
     return [[float(loss) for loss in engine.step(seeded(step, seed)).losses] for step in batches]
 
 
-def apart_from_single(wanted: Namespace, comm: Comm, precision: str) -> float:
+def apart_from_single(name: str, wanted: Namespace, comm: Comm, precision: str) -> float:
     """The largest difference of a step's mean loss between these ranks, which accumulate, and one process that does it all."""
     recipe = load(wanted, f"precision={precision}", f"batch.micro={max(1, load(wanted).batch.micro // 2)}")
     batches = kept_batches(recipe, comm.rank, comm.world, LOSSES)
-    ranks = comm.gather(losses_of(ours(wanted.engine, recipe, comm, schedule_of(recipe)), batches, recipe.seed))
+    ranks = comm.gather(losses_of(ours(name, recipe, comm, schedule_of(recipe)), batches, recipe.seed))
     apart = 0.0
     if ranks is not None:
         means = [statistics.fmean(loss for rank in step for loss in rank) for step in zip(*ranks)]
@@ -265,7 +265,7 @@ def apart_from_single(wanted: Namespace, comm: Comm, precision: str) -> float:
 
 def single_losses(wanted: Namespace, recipe: Recipe, comm: Comm) -> list[float]:
     """The mean loss of every step in one process with plain torch: computed once for all engines of a recipe."""
-    kept = Path(f"{wanted.reference}-{recipe.precision}.json")
+    kept = Path(f"{wanted.build}-single-{recipe.precision}.json")
     if not kept.is_file():
         batches = kept_batches(recipe, 0, 1, LOSSES)
         alone = Comm(0, 1, 0, 1, comm.device, comm.cores)
@@ -277,28 +277,41 @@ def single_losses(wanted: Namespace, recipe: Recipe, comm: Comm) -> list[float]:
 # ---------------------------------------------------------------- the job
 
 
-def measure(wanted: Namespace, recipe: Recipe, comm: Comm) -> Iterator[dict[str, Any]]:
-    batches = kept_batches(recipe, comm.rank, comm.world, 8)
-    engine = ours(wanted.engine, recipe, comm)
-    yield from step_figures(wanted, recipe, comm, engine, batches)
+def measure(wanted: Namespace, comm: Comm) -> Iterator[dict[str, Any]]:
+    """The figures of all engines, one after another: starting two ranks takes longer than measuring one engine."""
+    batches = kept_batches(load(wanted), comm.rank, comm.world, 8)
+    for name in wanted.engines:
+        for figure in figures_of(name, wanted, comm, batches):
+            yield {"engine": name, **figure}
+    for name in wanted.engines:  # at the end: DeepSpeed's autocast is a setting of the process
+        yield {"engine": name, **loss_figure(name, wanted, comm, "bf16")}
+
+
+def figures_of(name: str, wanted: Namespace, comm: Comm, batches: list[list[Batch]]) -> Iterator[dict[str, Any]]:
+    recipe = load(wanted)
+    engine = ours(name, recipe, comm)
+    yield from step_figures(name, recipe, comm, engine, batches, wanted.rounds)
     share = own_share_of_engine(engine, batches, recipe.seed, wanted.rounds // 2)
     yield {"figure": "own_python_share_of_step", **share, "unit": "share"}
     held = {"parameters": whole_count(engine.model), "persistent": persistent_count(engine.model)}
     yield {"figure": "zero_bytes", "ranks": comm.all_gather(model_state_bytes(engine)), **held, "unit": "bytes a rank"}
-    for precision in ("fp32", "bf16"):
-        apart = apart_from_single(wanted, comm, precision)
-        yield {"figure": "losses_vs_single", "value": apart, "precision": precision, "unit": f"largest of {LOSSES} steps"}
-    yield {"figure": "own_python_share_of_training", **training_share(wanted, comm), "unit": "share"}
+    del engine
+    yield loss_figure(name, wanted, comm, "fp32")
+    yield {"figure": "own_python_share_of_training", **training_share(name, wanted, comm), "unit": "share"}
 
 
-def step_figures(wanted: Namespace, recipe: Recipe, comm: Comm, engine: Any, batches: list[list[Batch]]
+def loss_figure(name: str, wanted: Namespace, comm: Comm, precision: str) -> dict[str, Any]:
+    apart = apart_from_single(name, wanted, comm, precision)
+    return {"figure": "losses_vs_single", "value": apart, "precision": precision, "unit": f"largest of {LOSSES} steps"}
+
+
+def step_figures(name: str, recipe: Recipe, comm: Comm, engine: Any, batches: list[list[Batch]], rounds: int
                  ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    name = wanted.engine
     loops: dict[str, Step] = {"ours": lambda step: engine.step(seeded(step, recipe.seed)).losses[-1]}
     loops["hand"] = by_hand(name, recipe, comm)
     if name != "ddp":
         loops["ddp"] = ddp_by_hand(recipe, comm)
-    spent = interleaved(comm, loops, batches, wanted.rounds)
+    spent = interleaved(comm, loops, batches, rounds)
     medians = {loop: round(1000 * statistics.median(of_loop["wall"]), 1) for loop, of_loop in spent.items()}
     library = "deepspeed" if name.startswith("z") else name
     by_itself = ratio(spent["ours"], spent["hand"])
@@ -307,11 +320,11 @@ def step_figures(wanted: Namespace, recipe: Recipe, comm: Comm, engine: Any, bat
         yield {"figure": "step_vs_ddp_loop", **ratio(spent["ours"], spent["ddp"]), "unit": "ratio"}
 
 
-def training_share(wanted: Namespace, comm: Comm) -> dict[str, Any]:
-    folder = RunFolder(Path(wanted.run))
+def training_share(name: str, wanted: Namespace, comm: Comm) -> dict[str, Any]:
+    folder = RunFolder(Path(f"{wanted.build}-{name}"))
     comm.together(lambda: folder.begin() if comm.is_main else None)
     half = wanted.rounds // 2
-    recipe = load(wanted, f"train.steps={2 * half + WARM + 1}", f"parallelism={json.dumps(ENGINES[wanted.engine])}")
+    recipe = load(wanted, f"train.steps={2 * half + WARM + 1}", f"parallelism={json.dumps(ENGINES[name])}")
     return own_share_of_training(recipe, comm, folder, half)
 
 
@@ -321,13 +334,14 @@ def load(wanted: Namespace, *overrides: str) -> Recipe:
 
 def main() -> None:
     parser = ArgumentParser()
-    for name in ("--engine", "--recipe", "--run", "--reference"):
-        parser.add_argument(name, required=True)
+    parser.add_argument("--engines", nargs="+", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--build", required=True, help="what the names of files and folders that are made begin with")
     parser.add_argument("--rounds", type=int, required=True)
-    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--overrides", nargs="*", default=[])
     wanted = parser.parse_args()
     comm = Comm.start(timeout_s=300)
-    for figure in measure(wanted, load(wanted), comm):
+    for figure in measure(wanted, comm):
         if comm.is_main:
             print(json.dumps(figure))
             sys.stdout.flush()
