@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -87,8 +87,8 @@ def with_formula(figure: dict[str, Any]) -> dict[str, Any]:
     implied = formula(figure["engine"], RANKS, figure["persistent"] / count)
     per_parameter = max((held / count for held in figure["ranks"]), key=lambda held: abs(held / implied - 1))
     return {
-        "engine": figure["engine"], "figure": "zero_bytes_vs_formula", "value": round(per_parameter / implied, 4), "unit": "ratio",
-        "bytes_a_parameter": round(per_parameter, 3), "formula": round(implied, 3), "parameters": count,
+        "engine": figure["engine"], "figure": "zero_bytes_vs_formula", "value": round(per_parameter / implied, 4),
+        "unit": "ratio", "bytes_a_parameter": round(per_parameter, 3), "formula": round(implied, 3), "parameters": count,
     }  # fmt: skip
 
 
@@ -105,17 +105,25 @@ def measure(build: Path, model: str, wanted: argparse.Namespace) -> Iterator[dic
 
 
 def row(values: dict[str, Any]) -> str:
-    """A line of the table."""
-    hand = next(v for name, v in values.items() if name.startswith("step_vs_handwritten"))
-    ddp = values.get("step_vs_ddp_loop", hand)
-    held = values["zero_bytes_vs_formula"]
+    """A line of the table; a dash where a figure is missing."""
+    hand = next((v for name, v in values.items() if name.startswith("step_vs_handwritten")), None)
     cells = [
-        f"{hand['ms']['ours']:.0f} ms", _ratio(hand), _ratio(ddp), f"{100 * values['own_python_share_of_step']['value']:.2f} %",
-        f"{100 * values['own_python_share_of_training']['value']:.2f} %",
-        f"{held['bytes_a_parameter']:.2f} / {held['formula']:.2f}",
-        f"{values['losses_vs_single fp32']['value']:.0e}", f"{values['losses_vs_single bf16']['value']:.0e}",
+        _cell(hand, lambda f: f"{f['ms']['ours']:.0f} ms"), _cell(hand, _ratio),
+        _cell(values.get("step_vs_ddp_loop"), _ratio),
+        _cell(values.get("own_python_share_of_step"), _percent), _cell(values.get("own_python_share_of_training"), _percent),
+        _cell(values.get("zero_bytes_vs_formula"), lambda f: f"{f['bytes_a_parameter']:.2f} / {f['formula']:.2f}"),
+        _cell(values.get("losses_vs_single fp32"), lambda f: f"{f['value']:.0e}"),
+        _cell(values.get("losses_vs_single bf16"), lambda f: f"{f['value']:.0e}"),
     ]  # fmt: skip
     return " | ".join(cells)
+
+
+def _cell(figure: dict[str, Any] | None, text: Callable[[dict[str, Any]], str]) -> str:
+    return "-" if figure is None else text(figure)
+
+
+def _percent(figure: dict[str, Any]) -> str:
+    return f"{100 * figure['value']:.2f} %"
 
 
 def _ratio(figure: dict[str, Any]) -> str:
