@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,7 +41,7 @@ class FSDPEngine(TorchEngine):
             module.set_force_sum_reduction_for_comms(comm.device.type == "cpu")  # gloo knows no average
             module.set_reduce_scatter_unused_params(True)
         optimizer = context.build_optimizer(model)
-        self._shards = {name: (p, nn.Parameter(p.to_local().detach(), p.requires_grad)) for name, p in model.named_parameters()}
+        self._shards = _shards_of(model)
         _exchange(optimizer, {id(shared): own for shared, own in self._shards.values()})
         super().__init__(context, model, optimizer)
 
@@ -56,7 +58,7 @@ class FSDPEngine(TorchEngine):
 
     def predict(self, batch: Batch) -> list[Prediction]:
         predictions = super().predict(batch)
-        self.model.reshard()  # which only a backward pass would do
+        _sharded(self.model)[0].reshard()  # the root, which only a backward pass would do
         return predictions
 
     def save(self, folder: Path) -> None:
@@ -83,6 +85,12 @@ class FSDPEngine(TorchEngine):
 
 def _sharded(model: nn.Module) -> list[FSDPModule]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
+def _shards_of(model: nn.Module) -> dict[str, tuple[Any, nn.Parameter]]:
+    """By name the parameters as torch cut them, and this rank's rows of each as a plain parameter in the same memory."""
+    cut: Iterable[tuple[str, Any]] = model.named_parameters()
+    return {name: (p, nn.Parameter(p.to_local().detach(), p.requires_grad)) for name, p in cut}
 
 
 def _refuse_scalars(model: nn.Module) -> None:
