@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     )
     from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
-    from .engine import BaseEngine, ReplicaEngine
+    from .engine import BaseEngine, ReplicaEngine, TorchEngine
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
         Boxes,
@@ -110,7 +110,7 @@ _HOMES = {
     "Scored Scorer ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
-    "engine": "BaseEngine ReplicaEngine",
+    "engine": "BaseEngine ReplicaEngine TorchEngine",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
     "encode_array encode_key frame_from_parts frame_to_parts",

@@ -102,15 +102,15 @@ class BaseEngine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.context.precision == "bf16")
 
     def clip_or_drop(self) -> tuple[float, bool]:
-        """Where every rank holds the whole gradient in its parameters: its norm, clipped afterwards, and whether it is
+        """Where gradients lie in the parameters that the optimizer steps: their norm, clipped afterwards, and whether it is
         finite. One that is not is dropped, so that a step on it changes nothing, on any rank."""
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        stepped = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = self.norm_of([p.grad for p in stepped if p.grad is not None])
         value = float(norm)
         if not (finite := math.isfinite(value)):
             self.optimizer.zero_grad(set_to_none=True)
         elif self.context.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.context.clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(stepped, self.context.clip, norm)
         return value, finite
 
     def hand_over(self, writer: FragmentWriter, optimizer: torch.optim.Optimizer, shared_out: bool) -> None:
@@ -129,6 +129,10 @@ class BaseEngine:
             self._average.read(checkpoint)
         self.steps = checkpoint.step
 
+    def norm_of(self, gradients: list[Tensor]) -> Tensor:
+        """The norm of the whole gradient, of which this rank holds ``gradients``: here all of it. The same on every rank."""
+        return torch.nn.utils.get_total_norm(gradients)
+
     def _set_lr(self) -> float:
         factor = self.context.lr_factor(self.steps)
         for group, base in zip(self.optimizer.param_groups, self._base_lrs):
@@ -144,8 +148,8 @@ class BaseEngine:
             return self.compute(batch, last)
 
 
-class ReplicaEngine(BaseEngine):
-    """An engine whose ranks all hold the whole model and optimizer; its gradients are averaged by the time of `update`."""
+class TorchEngine(BaseEngine):
+    """An engine whose gradients are averaged over ranks by the time of `update`, and stepped by torch's own optimizer."""
 
     def backward(self, total: Tensor, last: bool) -> None:
         (total / self.context.accumulation).backward()
@@ -156,13 +160,17 @@ class ReplicaEngine(BaseEngine):
         self.optimizer.zero_grad(set_to_none=True)
         return norm, taken
 
-    def pieces(self, shared_out: bool = False) -> list[Piece]:
-        comm = self.context.comm
-        return whole_pieces(self.model, comm.rank, comm.world) if shared_out else whole_pieces(self.model)
-
     def save(self, writer: FragmentWriter) -> None:
-        """Every rank adds its share of what all of them hold."""
+        """Every rank adds its share."""
         self.hand_over(writer, self.optimizer, shared_out=True)
 
     def load(self, checkpoint: Checkpoint) -> None:
         self.take_over(checkpoint, self.optimizer)
+
+
+class ReplicaEngine(TorchEngine):
+    """An engine whose ranks all hold the whole model and optimizer."""
+
+    def pieces(self, shared_out: bool = False) -> list[Piece]:
+        comm = self.context.comm
+        return whole_pieces(self.model, comm.rank, comm.world) if shared_out else whole_pieces(self.model)
