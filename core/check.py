@@ -109,8 +109,9 @@ class GraphCheck:
         calls = self.comm.all_gather(name)
         if any(call != calls[0] for call in calls):
             lines = [f"rank {r} {'is at its end' if c is None else f'calls {c}'}" for r, c in enumerate(calls)]
-            raise _the_same("the ranks' forward passes part, but all ranks meet where a synchronised norm or, under ZeRO stage 3 "
-                            "and fsdp, any module with weights is called\n  " + "\n  ".join(lines), self._has_synced)  # fmt: skip
+            raise _the_same("the ranks' forward passes part, but all of them meet where a synchronised norm or, under ZeRO "
+                            "stage 3 and fsdp, any module with weights is called\n  " + "\n  ".join(lines),
+                            self._has_synced)  # fmt: skip
 
 
 def _ignoring_arguments(call: Callable[[str], None], name: str, *_: Any) -> None:

@@ -30,7 +30,7 @@ def _add_units(module: nn.Module, least: int, shared: Set[int], units: list[nn.M
         taken |= _add_units(child, least, shared, units)
         own = {id(p): p.numel() for p in child.parameters() if id(p) not in taken}
         is_block = isinstance(module, _CONTAINERS) and not _is_never_called(child)
-        if is_block and sum(own.values()) >= least and not shared.intersection(own):
+        if is_block and sum(own.values()) >= least and not shared & own.keys():
             units.append(child)
             taken |= set(own)
     return taken
