@@ -73,7 +73,8 @@ class DeepSpeedEngine(BaseEngine):
     @property
     def _inner(self) -> torch.optim.Optimizer:
         """The torch optimizer, which ZeRO wraps from stage 1 on."""
-        return self.optimizer.optimizer if self.stage else self.optimizer
+        optimizer: Any = self.optimizer
+        return optimizer.optimizer if self.stage else optimizer
 
     def _pieces(self, shared_out: bool) -> list[Piece]:
         """What this rank holds; at stage 0, where all hold all, its share of it if ``shared_out``."""

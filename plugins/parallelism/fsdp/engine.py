@@ -37,9 +37,9 @@ class FSDPEngine(TorchEngine):
         mesh = init_device_mesh(comm.device.type, (comm.world,))
         for module in [*units_of(model, config.unit_parameters), model]:
             fully_shard(module, mesh=mesh)
-        for module in _sharded(model):
-            module.set_force_sum_reduction_for_comms(comm.device.type == "cpu")  # gloo knows no average
-            module.set_reduce_scatter_unused_params(True)
+        for part in _sharded(model):
+            part.set_force_sum_reduction_for_comms(comm.device.type == "cpu")  # gloo knows no average
+            part.set_reduce_scatter_unused_params(True)
         optimizer = context.build_optimizer(model)
         self._shards = _shards_of(model)
         _exchange(optimizer, {id(shared): own for shared, own in self._shards.values()})
