@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
 
 from torch import nn
 
@@ -23,7 +22,7 @@ def units_of(model: nn.Module, least: int) -> list[nn.Module]:
     return units
 
 
-def _add_units(module: nn.Module, least: int, shared: Set[int], units: list[nn.Module]) -> set[int]:
+def _add_units(module: nn.Module, least: int, shared: set[int], units: list[nn.Module]) -> set[int]:
     """Appends the units inside ``module``; returns the parameters that they take."""
     taken: set[int] = set()
     for child in module.children():
