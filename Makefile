@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving scale kills faults lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-score scale kills faults lint types clean
 
 setup: $(READY)
 
@@ -58,6 +58,12 @@ bench-sharding: $(READY)
 # How long a step is held up by a save, asynchronous against synchronous: two minutes.
 bench-saving: $(READY)
 	$(BIN)/python tests/benchmarks/saving.py
+
+# `drivetrain score segmentation` held against cityscapesScripts, which it installs under build/ by itself: two minutes.
+bench-score: $(READY)
+	test -d build/bench-score/venv || $(PYTHON) -m venv build/bench-score/venv
+	build/bench-score/venv/bin/python -m pip install --quiet cityscapesScripts==2.3.0 numpy==1.26.4
+	$(BIN)/python tests/benchmarks/scoring.py
 
 # 10^9 samples in 10^6 shards on 4,096 ranks: exactly once, resume, memory, what a node fetches.
 scale: $(READY)
