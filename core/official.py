@@ -75,8 +75,8 @@ def official_pairs(truth: Path, predictions: Path, suffix: str, ids: Sequence[st
     if not names:
         raise DataError(f"no file *{suffix} below", where=str(truth), remedy="name the folder that holds the labels")
     pairs = [(name, _of(truth, name, suffix), _of(predictions, name, suffix)) for name in names]
-    for side, folder in ((1, truth), (2, predictions)):
-        _refuse_missing([pair[side] for pair in pairs], folder, suffix)
+    _refuse_missing([labels for _, labels, _ in pairs], truth, suffix)
+    _refuse_missing([found for _, _, found in pairs], predictions, suffix)
     return pairs
 
 

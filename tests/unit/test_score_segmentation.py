@@ -13,6 +13,7 @@ from unit.score_oracles import agrees, expected_of, ids_of, official, oracle
 
 from drivetrain import DataError
 from drivetrain.plugins.metrics.miou.config import SegmentationConfig
+from drivetrain.plugins.metrics.miou.counting import confusion
 from drivetrain.plugins.metrics.miou.scorer import SegmentationScored, read_mask
 
 CAMVID = ["sky", "building", "pole", "road", "pavement", "tree", "signsymbol", "fence", "car", "pedestrian", "bicyclist"]
@@ -50,6 +51,13 @@ def test_by_hand(tmp_path):
     got = official(scored)
     assert scored.keys == ["city/a"] and got["iou"] == {"void": None, "a": 0.5, "b": 1.0}
     assert got["miou"] == 0.75 and got["pixel_accuracy"] == pytest.approx(2 / 3) and got["valid_pixels"] == 3
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (4100, 4100)])
+def test_every_pixel_is_counted_whatever_the_size(shape):
+    truth, found = np.zeros(shape, np.uint8), np.ones(shape, np.uint8)
+    truth[0, :2] = 1, 255
+    assert confusion(truth, found, 2).tolist() == [[0, truth.size - 2, 0], [0, 1, 0]]
 
 
 def test_pixels_of_a_palette_are_ids(tmp_path):

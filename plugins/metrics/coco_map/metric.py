@@ -11,16 +11,14 @@ How a Frame's labels are read (Lin et al., Microsoft COCO, 2014, and the evaluat
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from drivetrain import Boxes, Camera, DataError, Frame, MetricContext, Prediction
+
+from .counting import Matched
 
 _FIGURES = ("coco_map", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -107,35 +105,19 @@ class CocoMap:
     def compute(self) -> dict[str, Any]:
         """``coco_map`` (AP over IoU .50:.05:.95), its fellows, ``ap`` per class and ``frames``; None where COCO says -1:
         nothing there to be found."""
-        evaluation = self._evaluate()
-        figures = {name: _known(value) for name, value in zip(_FIGURES, evaluation.stats)}
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 detections
-        ap = {name: _mean_precision(precision[:, :, number]) for number, name in enumerate(self.classes)}
-        return {**figures, "ap": ap, "frames": len({key for key, _ in self._pictures})}
-
-    def _evaluate(self) -> COCOeval:
         pictures = [self._pictures[key] for key in sorted(self._pictures)]
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = self._coco([truth for truth, _ in pictures])
-            detections = self._coco([found for _, found in pictures])
-            evaluation = COCOeval(truth, detections, "bbox")
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        return evaluation
+        matched = Matched(self._dataset([truth for truth, _ in pictures]), _rows([found for _, found in pictures]),
+                          range(len(pictures)))  # fmt: skip
+        whole, classes = matched.figures(np.ones(len(pictures), np.int64))
+        ap = {name: found["AP"] for name, found in zip(self.classes, classes)}
+        return {**dict(zip(_FIGURES, whole.values())), "ap": ap, "frames": len({key for key, _ in self._pictures})}
 
-    def _coco(self, pictures: Sequence[_Truth | _Detections]) -> COCO:
-        coco = COCO()
-        annotations = [row for image, boxes in enumerate(pictures) for row in _annotations(image, boxes)]
-        for number, row in enumerate(annotations, start=1):  # to the evaluator an id of 0 means "no match"
-            row["id"] = number
-        coco.dataset = {
+    def _dataset(self, pictures: Sequence[_Truth]) -> dict[str, Any]:
+        return {
             "images": [{"id": image} for image in range(len(pictures))],
             "categories": [{"id": number, "name": name} for number, name in enumerate(self.classes)],
-            "annotations": annotations,
+            "annotations": _rows(pictures),
         }
-        coco.createIndex()
-        return coco
 
 
 def _of_classes(boxes: _Truth | _Detections, classes: list[int]) -> list[np.ndarray]:
@@ -152,6 +134,10 @@ def _areas(xyxy: np.ndarray, attributes: list[dict[str, Any]] | None) -> np.ndar
     return areas
 
 
+def _rows(pictures: Sequence[_Truth] | Sequence[_Detections]) -> list[dict[str, Any]]:
+    return [row for image, boxes in enumerate(pictures) for row in _annotations(image, boxes)]
+
+
 def _annotations(image: int, boxes: _Truth | _Detections) -> Iterator[dict[str, Any]]:
     xyxy = boxes.xyxy.astype(np.float64)
     xywh = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], 1)
@@ -161,12 +147,3 @@ def _annotations(image: int, boxes: _Truth | _Detections) -> Iterator[dict[str, 
     for box, number, is_crowd, size, score in zip(xywh.tolist(), boxes.classes.tolist(), crowd, area.tolist(), scores):
         yield {"image_id": image, "category_id": number, "bbox": box, "area": size, "iscrowd": int(is_crowd),
                "score": score}  # fmt: skip
-
-
-def _known(value: float) -> float | None:
-    return None if value < 0 else float(value)
-
-
-def _mean_precision(precision: np.ndarray) -> float | None:
-    found = precision[precision > -1]
-    return float(found.mean()) if len(found) else None

@@ -90,7 +90,7 @@ def _match(name: str, level: int, labels: Objects, found: Objects, iou: np.ndarr
     hit = iou[:, rows] > OVERLAP[name]
     near = np.flatnonzero((counted | low) & hit.any(1))  # the only ones that may take a label
     alone = np.flatnonzero(counted & ~hit.any(1))
-    excused = (dont_care > OVERLAP[name]).any(1)
+    excused = np.any(dont_care > OVERLAP[name], 1)
     pairs = _Pairs(iou[np.ix_(near, rows)], hit[near], found.score[near], low[near], wanted[rows])
     turned = labels.alpha[rows][None] - found.alpha[near][:, None]
     return Found(
@@ -154,7 +154,7 @@ def _best(free: np.ndarray, iou: np.ndarray, low: np.ndarray) -> tuple[np.ndarra
         return np.zeros(len(free), np.int64), np.zeros(len(free), bool)
     proper = free & ~low
     best = np.where(proper.any(1), np.where(proper, iou, -1).argmax(1), free.argmax(1))
-    return best, free.any(1)
+    return best, np.any(free, 1)
 
 
 def _joined(steps: Steps, alone: np.ndarray, excused: np.ndarray) -> Steps:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +38,10 @@ class SegmentationScored:
         self.keys = self.scenes = [key for key, _, _ in pairs]
         self.classes = tuple(classes)
         self.matrices = np.zeros((len(pairs), len(classes), len(classes) + 1), np.int32)
-        for matrix, (_, label, found) in zip(self.matrices, pairs):
-            matrix[:] = self._count(label, found, ignore)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # a thread holds one pair of masks
+            counted = threads.map(lambda pair: self._count(pair[1], pair[2], ignore), pairs)
+            for matrix, counts in zip(self.matrices, counted):
+                matrix[:] = counts
 
     def _count(self, label: Path, found: Path, ignore: int) -> np.ndarray:
         truth, predicted = read_mask(label), read_mask(found)

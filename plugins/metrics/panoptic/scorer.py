@@ -79,7 +79,7 @@ class _Side:
         number, row = self._row(key)
         infos = row["segments_info"]
         for k, info in enumerate(infos):
-            where = ["annotations", number, "segments_info", k]
+            where: list[str | int] = ["annotations", number, "segments_info", k]
             _check(self.path, info, where, ("id", "category_id"))
             if info["category_id"] not in place:
                 raise wrong_json(self.path, [*where, "category_id"], f"{info['category_id']!r} is no category of the truth",
@@ -103,7 +103,7 @@ class _Side:
 
     def refuse_unknown(self, key: str, shared: np.ndarray, segments: Segments) -> None:
         """Raises DataError where picture and json of a prediction do not name the same segments."""
-        where = ["annotations", self._row(key)[0], "segments_info"]
+        where: list[str | int] = ["annotations", self._row(key)[0], "segments_info"]
         if shared[:, 1].any():
             raise wrong_json(self.path, where, f"does not name all ids that {self.png(key)} holds", f"expected {_FORMAT}")
         empty = np.flatnonzero(shared[:, 2:].sum(0) == 0)

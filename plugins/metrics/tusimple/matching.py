@@ -16,10 +16,10 @@ _ABSENT = -100.0
 
 
 class Lanes(NamedTuple):
-    """Of frames with the same rows: ``xs`` float64 [F, L, H], ``count`` int64 [F] of the lanes that are there."""
+    """Of frames with the same rows: ``xs`` float64 [F, L, H], ``number`` int64 [F] of the lanes that are there."""
 
     xs: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
 
 
 def padded(frames: list[list[list[float]]], rows: int) -> Lanes:
@@ -36,16 +36,16 @@ def score(truth: Lanes, found: Lanes, rows: np.ndarray, slow: np.ndarray) -> np.
     """float64 [F, 3]: accuracy, false positives and false negatives of each frame. ``rows`` float64 [H], the pictures' rows;
     ``slow`` bool [F]: predictions that took too long, which are worth nothing."""
     best = _best_accuracy(truth, found, rows)
-    there = np.arange(best.shape[1]) < truth.count[:, None]
+    there = np.arange(best.shape[1]) < truth.number[:, None]
     matched = (there & (best >= SHARE)).sum(1)
-    many = truth.count > 4
-    missed = truth.count - matched
+    many = truth.number > 4
+    missed = truth.number - matched
     missed = np.where(many & (missed > 0), missed - 1, missed)
     total = np.where(there, best, 0).sum(1) - np.where(many, np.where(there, best, np.inf).min(1), 0)
-    lanes = np.maximum(np.minimum(truth.count, 4), 1)
-    wrong = np.where(found.count > 0, (found.count - matched) / np.maximum(found.count, 1), 0)
+    lanes = np.maximum(np.minimum(truth.number, 4), 1)
+    wrong = np.where(found.number > 0, (found.number - matched) / np.maximum(found.number, 1), 0)
     out = np.stack([total / lanes, wrong, missed / lanes], 1)
-    out[slow | (found.count > truth.count + 2)] = 0, 0, 1
+    out[slow | (found.number > truth.number + 2)] = 0, 0, 1
     return out
 
 
@@ -56,7 +56,7 @@ def _best_accuracy(truth: Lanes, found: Lanes, rows: np.ndarray) -> np.ndarray:
     best = np.zeros(labels.shape[:2])
     for lane in range(said.shape[1]):
         right = (np.abs(said[:, None, lane] - labels) < wide[..., None]).sum(2) / len(rows)
-        best = np.where((lane < found.count)[:, None], np.maximum(best, right), best)
+        best = np.where((lane < found.number)[:, None], np.maximum(best, right), best)
     return best
 
 
