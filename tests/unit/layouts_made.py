@@ -89,3 +89,61 @@ def write_coco(root: Path, frames: list[Frame]) -> None:
     for number, frame in enumerate(frames):
         save(root / f"val2017/{number:012d}.jpg", frame.cameras[CAMERA].image.data)
     save(root / "annotations/instances_val2017.json", json.dumps(coco_json(frames)))
+
+
+BDD_NAMES = {"car": "car", "truck": "truck", "pedestrian": "person", "cyclist": "rider", "traffic_sign": "traffic sign"}
+
+
+def bdd_rows(frames: list[Frame]) -> list[dict]:
+    """As in det_20, whose corners are of pixels; what the frames do not have is a traffic light, a crowd and a trailer."""
+    rows = []
+    for number, frame in enumerate(frames):
+        labels, attributes = [], {"occluded": True, "truncated": False}
+        for name, xyxy in zip(frame.cameras[CAMERA].boxes.names, (frame.cameras[CAMERA].boxes.xyxy - (0, 0, 1, 1)).tolist()):
+            box = dict(zip(("x1", "y1", "x2", "y2"), xyxy))
+            labels.append({"id": "7", "category": BDD_NAMES[name], "attributes": attributes, "box2d": box})
+        box = {"x1": 1.0, "y1": 2.0, "x2": 9.0, "y2": 11.5}
+        labels.append({"category": "traffic light", "attributes": {"trafficLightColor": "green"}, "box2d": box})
+        labels.append({"category": "car", "attributes": {"crowd": True}, "box2d": box})
+        labels.append({"category": "trailer", "box2d": box})
+        labels.append({"category": "lane/single white", "poly2d": [[[0, 0, "L"], [5, 5, "L"]]]})
+        tags = {"weather": "rainy", "scene": "city street", "timeofday": "undefined"}
+        rows.append({"name": f"{number:08x}-0000abcd.jpg", "attributes": tags, "timestamp": 10000, "labels": labels})
+    return rows
+
+
+def write_bdd100k(root: Path, frames: list[Frame], masks: str = "drivable", images: str = "100k") -> None:
+    save(root / "labels/det_20/det_val.json", json.dumps(bdd_rows(frames), indent=1))
+    for number, frame in enumerate(frames):
+        save(root / f"images/{images}/val/{number:08x}-0000abcd.jpg", frame.cameras[CAMERA].image.data)
+        ids = cv2.imdecode(np.frombuffer(frame.cameras[CAMERA].semantic.data, np.uint8), cv2.IMREAD_UNCHANGED)
+        ids = np.where(ids > 2, 2, ids) if masks == "drivable" else np.where(ids == 12, 255, ids)
+        save(root / f"labels/{masks}/masks/val/{number:08x}-0000abcd.png", png(ids.astype(np.uint8)))
+
+
+def write_bdd100k_semantic(root: Path, frames: list[Frame]) -> None:
+    write_bdd100k(root, frames, "sem_seg", "10k")
+
+
+CITYSCAPES_IDS = (7, 1, 8, 22, 11, 21, 17, 20, 23, 26, 27, 24, 25)  # of the synthetic world's classes; 1 is void
+CITYSCAPES_CAMERA = {
+    "extrinsic": {"baseline": 0.2, "pitch": 0.04, "roll": 0.0, "x": 1.7, "y": 0.1, "yaw": -0.02, "z": 1.22},
+    "intrinsic": {"fx": 160.0, "fy": 161.0, "u0": 96.0, "v0": 64.0},
+}
+
+
+def write_cityscapes(root: Path, frames: list[Frame]) -> None:
+    """Car and truck pixels left of the middle are one instance, those right of it a group."""
+    for number, frame in enumerate(frames):
+        city = ("aachen", "ulm")[number // 2]
+        at = f"{{0}}/train/{city}/{city}_{number:06d}_000019_{{1}}"
+        ids = cv2.imdecode(np.frombuffer(frame.cameras[CAMERA].semantic.data, np.uint8), cv2.IMREAD_UNCHANGED)
+        ids = np.array(CITYSCAPES_IDS, np.uint8)[ids]
+        left = np.isin(ids, (26, 27)) & (np.arange(ids.shape[1]) < ids.shape[1] // 2)
+        save(root / at.format("leftImg8bit", "leftImg8bit.png"), png(picture(frame)))
+        save(root / at.format("gtFine", "gtFine_labelIds.png"), png(ids))
+        save(
+            root / at.format("gtFine", "gtFine_instanceIds.png"),
+            png(np.where(left, ids * np.uint16(1000), ids).astype(np.uint16)),
+        )
+        save(root / at.format("camera", "camera.json"), json.dumps(CITYSCAPES_CAMERA))

@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 from unit import layouts_made as made
 
 from drivetrain import DataError
+from drivetrain.data import convert_part
 from drivetrain.datasets.coco.config import CocoConfig
 from drivetrain.datasets.coco.dataset import build
 from drivetrain.testing.datasets import check_dataset
@@ -82,6 +83,15 @@ def test_absent_is_not_empty_and_tools_may_say_more(root):
     assert second.boxes.track_ids.tolist() == [4] and second.boxes.truncation.tolist() == [0.5]
     assert second.boxes.ignore.tolist() == [True] and second.boxes.attributes == [{"colour": "red"}]
     assert third.labelled_classes == {"object_detection": ("car",)} and len(fourth.boxes) == 0 and not fourth.labelled_classes
+
+
+def test_stated_areas_follow_a_resize(root, tmp_path):
+    dataset = build(CocoConfig())
+    shards = convert_part("coco", dataset, root, tmp_path / "half", "val2017", 1, 8, resize="96x64")
+    half = shards.frame(0).cameras["cam_front"].boxes
+    whole = dataset.load(dataset.index(root, "val2017")[0]).cameras["cam_front"].boxes
+    np.testing.assert_allclose([a["area"] for a in half.attributes], [a["area"] / 4 for a in whole.attributes])
+    np.testing.assert_allclose(half.xyxy, whole.xyxy / 2, rtol=1e-6)
 
 
 def test_the_json_itself_and_a_tools_layout(root, tmp_path):
