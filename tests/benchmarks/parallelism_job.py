@@ -25,11 +25,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 import drivetrain
 from drivetrain import Batch, Comm, EngineContext, total_loss
+from drivetrain.groups import build_optimizer
 from drivetrain.manager import get_manager
 from drivetrain.recipe import Recipe, load_recipe
 from drivetrain.run import RunFolder
 from drivetrain.seeding import hash_key
-from drivetrain.train import Training, build_loader, build_model, data_spec, parameter_groups, train
+from drivetrain.train import Training, build_loader, build_model, data_spec, train
 
 CORE = Path(drivetrain.__file__).resolve().parent
 OWN = (str(CORE), str(CORE.parent / "plugins" / "parallelism"))
@@ -70,7 +71,7 @@ def seeded(batches: list[Batch], seed: int) -> Iterator[Batch]:
 
 def context_of(recipe: Recipe, comm: Comm, lr_factor: Callable[[int], float]) -> EngineContext:
     return EngineContext(
-        comm, lambda: build_model(recipe), lambda model: recipe.plugin("optimizer").build(parameter_groups(model)),
+        comm, lambda: build_model(recipe), lambda model: build_optimizer(recipe.plugin("optimizer").build, model, recipe.optimizer),
         lr_factor, recipe.precision, recipe.batch.slots // comm.world, recipe.batch.micro, recipe.train.clip,
         check_steps=WARM,
     )  # fmt: skip
@@ -90,7 +91,7 @@ def deepspeed_by_hand(recipe: Recipe, comm: Comm, stage: int) -> Step:
     import deepspeed
 
     model = build_model(recipe)
-    optimizer = recipe.plugin("optimizer").build(parameter_groups(model))
+    optimizer = build_optimizer(recipe.plugin("optimizer").build, model, recipe.optimizer)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, dist_init_required=False, config={
         "train_batch_size": recipe.batch.global_,
         "train_micro_batch_size_per_gpu": recipe.batch.micro,
@@ -116,7 +117,7 @@ def deepspeed_by_hand(recipe: Recipe, comm: Comm, stage: int) -> Step:
 
 def torch_by_hand(recipe: Recipe, comm: Comm, model: nn.Module, hold: Callable[[bool], None]) -> Step:
     """``hold(last)`` is called before each micro-batch."""
-    optimizer = recipe.plugin("optimizer").build(parameter_groups(model))
+    optimizer = build_optimizer(recipe.plugin("optimizer").build, model, recipe.optimizer)
 
     def step(batches: list[Batch]) -> Any:
         for number, batch in enumerate(seeded(batches, recipe.seed), 1):
