@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-score scale kills faults lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score scale kills faults features lint types clean
 
 setup: $(READY)
 
@@ -58,6 +58,10 @@ bench-sharding: $(READY)
 # How long a step is held up by a save, asynchronous against synchronous: two minutes.
 bench-saving: $(READY)
 	$(BIN)/python tests/benchmarks/saving.py
+
+# Our engines beside loops written by hand, two ranks; writes the table of docs/parallelism.md: about 20 minutes.
+bench-parallelism: $(READY)
+	$(BIN)/python tests/benchmarks/parallelism.py --table docs/parallelism.md
 
 # `drivetrain score segmentation` held against cityscapesScripts, which it installs under build/ by itself: two minutes.
 bench-score: $(READY)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     )
     from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
-    from .engine import BaseEngine, ReplicaEngine
+    from .engine import BaseEngine, ReplicaEngine, TorchEngine
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
         Boxes,
@@ -75,6 +75,17 @@ if TYPE_CHECKING:
         frame_to_parts,
     )
     from .geometry import View, map_boxes
+    from .layouts import (
+        check_files,
+        check_layout,
+        check_split,
+        json_rows,
+        picture_header,
+        read_bytes,
+        read_json,
+        read_mask,
+        read_picture,
+    )
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .official import official_pairs, read_official_json, wrong_json, wrong_line
@@ -99,11 +110,12 @@ _HOMES = {
     "Scored Scorer ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
-    "engine": "BaseEngine ReplicaEngine",
+    "engine": "BaseEngine ReplicaEngine TorchEngine",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
+    "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",

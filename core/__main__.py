@@ -20,17 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code. A user's mistake is a message and 2, never a traceback."""
     _leave_source_root()
     from . import watch
-    from .errors import USER_ERROR, UserError
+    from .errors import USER_ERROR, UserError, full_disk
 
     try:
         from .cli import run
 
         return watch.note_exit(run(arguments))
-    except UserError as error:
-        if watch.shared is not None:
-            watch.shared.fail(error)
-        print(f"error: {error}", file=sys.stderr)
-        return watch.note_exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         if watch.shared is not None:
@@ -40,9 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        mistake = error if isinstance(error, UserError) else full_disk(error)
         if watch.shared is not None:
-            watch.shared.fail(error)
-        raise
+            watch.shared.fail(mistake or error)
+        if mistake is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr)
+        return watch.note_exit(USER_ERROR)
 
 
 if __name__ == "__main__":

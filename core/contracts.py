@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .comm import Comm
     from .frame import CameraLabels, ClassInfo, Frame
     from .prediction import Prediction
+    from .recipe_schema import EmaSection
     from .sample import Transform
     from .saving import FragmentWriter
 
@@ -207,7 +209,8 @@ class EngineContext:
     ``build_optimizer(model)``, over its trained
     parameters; ``lr_factor(step)``; ``precision`` is ``fp32`` or ``bf16``; ``accumulation`` is the
     number of micro-batches a rank computes a step; ``clip`` the largest gradient norm, None for no clipping; in the first
-    ``check_steps`` steps ranks compare what their losses depend on."""
+    ``check_steps`` steps ranks compare what their losses depend on; ``ema``: keep a running mean of the weights;
+    ``compiled``: the model's losses are, which an engine that cannot do with it refuses."""
 
     comm: Comm
     build_model: Callable[[], torch.nn.Module]
@@ -218,6 +221,8 @@ class EngineContext:
     micro_batch: int
     clip: float | None
     check_steps: int = 0
+    ema: EmaSection | None = None
+    compiled: bool = False
 
 
 @dataclass
@@ -245,6 +250,10 @@ class Engine(Protocol):
 
     def average_buffers(self) -> None:
         """Norms' running statistics averaged over ranks; collective."""
+        ...
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Around evaluation: the running mean of the weights in their place, where there is one; collective."""
         ...
 
     def save(self, writer: FragmentWriter) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 USER_ERROR, GATE_FAILED, REQUEUE = 2, 3, 75
@@ -61,6 +63,14 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is missing, damaged or of another model."""
+
+
+def full_disk(error: BaseException) -> UserError | None:
+    """What to tell the user where ``error`` came of a full disk or a used up quota; None where it did not."""
+    cause = error.__cause__ or error.__context__
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):  # safetensors' have no errno
+        return UserError(f"no space is left: {error}", remedy="make room and start again: the newest checkpoint stands")
+    return full_disk(cause) if cause is not None else None
 
 
 def near_matches(name: str, names: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .hosts import PDSH_SSH, ssh_options
+from .run import RunFolder
 from .watch import EXIT_FILE
 from .worlds import Host
 
@@ -24,21 +25,17 @@ _EXPORTED = ("DRIVETRAIN_", "DS_", "GLOO_", "NCCL_", "OMP_", "TORCH_", "HF_HUB_O
 
 @dataclass(frozen=True)
 class Command:
-    """``words`` to run with ``environment`` added to this process's. ``exit_file`` is where ranks leave their exit code under
-    a launcher that ends with its own."""
+    """``words`` to run with ``environment`` added to this process's."""
 
     words: list[str]
     environment: dict[str, str]
-    exit_file: Path | None = None
 
 
-def local_command(ranks: int, port: int, with_: str, folder: Path, train: Sequence[str]) -> Command:
-    """``ranks`` ranks on this host; ``with_`` is deepspeed or torchrun, which knows no exit code but 1."""
+def local_command(ranks: int, port: int, with_: str, train: Sequence[str]) -> Command:
+    """``ranks`` ranks on this host; ``with_`` is deepspeed or torchrun."""
     if with_ == "torchrun":
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder.resolve() / ".exit"
         head = [tool("torchrun"), "--nproc-per-node", str(ranks), "--master-addr", "127.0.0.1", "--master-port", str(port)]
-        return Command([*head, "--module", "--", "drivetrain", *train], {EXIT_FILE: str(file)}, file)
+        return Command([*head, "--module", "--", "drivetrain", *train], {})
     head = [tool("deepspeed"), "--quiet", "--num_accelerators", str(ranks), "--master_port", str(port)]
     return Command([*head, "--no_local_rank", "--module", "drivetrain", *train], _path())
 
@@ -50,7 +47,8 @@ def hosts_command(hosts: Sequence[Host], address: str, port: int, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     hostfile, environment = (folder.resolve() / name for name in (".hosts", ".environment"))
     hostfile.write_text("".join(f"{host.name} slots={host.slots}\n" for host in hosts))
-    environment.write_text("".join(f"{name}={value}\n" for name, value in exported(recipe).items()))
+    values = exported(recipe) | {EXIT_FILE: str(RunFolder(folder).exit_file)}
+    environment.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     head = [tool("deepspeed"), "--quiet", "--hostfile", str(hostfile), "--force_multi", "--no_ssh_check",
             "--master_addr", address, "--master_port", str(port)]  # fmt: skip
     added = {"DS_ENV_FILE": str(environment), PDSH_SSH: " ".join(ssh_options())}

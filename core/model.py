@@ -44,6 +44,11 @@ class Model(nn.Module):
         """The weights that this model's library publishes under a name, for ``model.init_from``; None if it knows none."""
         return None
 
+    def layers(self) -> list[str]:
+        """The modules, from the input to the output, whose learning rates ``optimizer.layer_decay`` lets fall towards the
+        input. By default the model's blocks (`block_names`)."""
+        return block_names(self)
+
     def export_module(self) -> nn.Module:
         """A module from float32 [B, 3, H, W] normalised pictures to tensors."""
         raise NotImplementedError(f"{type(self).__name__} has no export")
@@ -51,6 +56,29 @@ class Model(nn.Module):
     def forward(self, batch: Batch):
         """Losses in training mode, predictions otherwise: the one door through which an engine calls a model."""
         return self.losses(batch) if self.training else self.predict(batch)
+
+
+def block_names(module: nn.Module, prefix: str = "") -> list[str]:
+    """The names of a module's blocks, in the order in which they were made: its children that have parameters, and in the
+    place of a sequence, list or mapping of modules what that holds. A single child is looked into, and so is one that is
+    called backbone, body or encoder."""
+    children = [(f"{prefix}{name}", child) for name, child in module.named_children() if any(True for _ in child.parameters())]
+    out: list[str] = []
+    for name, child in children:
+        is_leaf = not any(True for grandchild in child.children() for _ in grandchild.parameters())
+        is_backbone = name.rpartition(".")[2] in ("backbone", "body", "encoder")
+        if not is_leaf and (len(children) == 1 or is_backbone or _is_container(child)):
+            out += block_names(child, f"{name}.")
+        else:
+            out.append(name)
+    return out
+
+
+def _is_container(module: nn.Module) -> bool:
+    """Whether it holds blocks, and not the layers of one."""
+    if not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+        return False
+    return any(True for child in module.children() for _ in child.children())
 
 
 def loss_terms(losses: Losses) -> dict[str, Tensor]:

@@ -24,17 +24,18 @@ from .train import build_loader, build_model, data_spec
 class Predictor:
     """The model of a run, with the weights of one checkpoint.
 
-    ``which``: ``newest``, ``best``, or the number of a step. Raises CheckpointError where there is none.
+    ``which``: ``newest``, ``best``, or the number of a step. The weights are their running mean, where the run kept one and
+    ``raw`` does not ask for the others. Raises CheckpointError where there is none.
     """
 
     def __init__(self, folder: RunFolder, comm: Comm, manager: PluginManager, which: str = "newest",
-                 say: Callable[[str], None] = print):  # fmt: skip
+                 say: Callable[[str], None] = print, raw: bool = False):  # fmt: skip
         self.folder, self.comm = folder, comm
         self.recipe = Recipe.from_resolved(folder.resolved_recipe(), manager)
         # Rank 0 chooses: the run may be training, and its newest checkpoint another one a moment later.
         chosen = comm.together(lambda: find_checkpoint(folder.checkpoints, which, say).path if comm.is_main else None)
         self.checkpoint = Checkpoint(comm.broadcast(chosen), content=False)
-        self.model = build_model(self.recipe, say, self.checkpoint).to(comm.device).eval()
+        self.model = build_model(self.recipe, say, self.checkpoint, "weight" if raw else "ema").to(comm.device).eval()
 
     def __call__(self, batch: Batch) -> list[Prediction]:
         device = self.comm.device

@@ -9,7 +9,7 @@ All that is wrong with a recipe is told in one error, a place each::
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,11 @@ from .recipe_schema import (
     BatchSection,
     CheckpointSection,
     DataSection,
+    EmaSection,
     EvaluationSection,
     Gate,
     ModelKeys,
+    OptimizerKeys,
     Sections,
     SourceSection,
     TrainSection,
@@ -58,13 +60,15 @@ class Chosen:
 class Recipe:
     """A recipe whose every value is known and right. Two are equal if they resolve to the same.
 
-    ``sections``: typed, defaults filled in, plugins by their full names. ``model``: what the core knows of the model.
-    ``classes`` of each task. ``transforms``, ``metrics``, ``trackers``: by name, in their order. ``origins``: dotted key
-    of each resolved value -> where it is from. ``notes``: what merging left out. ``written``: the text of the file.
+    ``sections``: typed, defaults filled in, plugins by their full names. ``model``, ``optimizer``: what the core knows of
+    them. ``classes`` of each task. ``transforms``, ``metrics``, ``trackers``: by name, in their order. ``origins``: dotted key
+    of each resolved value -> where it is from. ``notes``: what merging left out, and what a reader of the values would not
+    see. ``written``: the text of the file.
     """
 
     sections: Sections
     model: ModelKeys = field(compare=False)
+    optimizer: OptimizerKeys = field(compare=False)
     classes: Classes = field(compare=False)
     plugins: Mapping[str, Chosen] = field(compare=False)
     transforms: Mapping[str, Chosen] = field(compare=False)
@@ -130,6 +134,10 @@ class Recipe:
         return self.sections.precision
 
     @property
+    def ema(self) -> EmaSection | None:
+        return self.sections.ema
+
+    @property
     def train(self) -> TrainSection:
         return self.sections.train
 
@@ -176,6 +184,7 @@ class _Reading:
         self.root = _with_empty_entries(written.root)
         self.plain: dict[str, Any] = self.root.plain
         self.errors: list[RecipeError] = []
+        self.optimizer = OptimizerKeys.model_validate({})
 
     def recipe(self) -> Recipe:
         """Raises RecipeError."""
@@ -192,11 +201,13 @@ class _Reading:
             self.check_metrics(sections, named["metrics"], tasks)
         self.complain()
         assert sections and model
+        optimizer = self.optimizer
         model = model.model_copy(update={"plugin": plugins["model"].found.full_name, "task": None, "tasks": list(tasks)})
-        sections = _normalised(sections, classes, model, plugins, named)
+        sections = _normalised(sections, classes, model, optimizer, plugins, named)
         return Recipe(
-            sections, model, classes, plugins, named["transforms"], named["metrics"], named["tracker"],
-            self.origins(sections), self.written.source, tuple(self.written.notes), self.written.text, self.root,
+            sections, model, optimizer, classes, plugins, named["transforms"], named["metrics"], named["tracker"],
+            self.origins(sections), self.written.source, (*self.written.notes, *_scaling_notes(optimizer, sections.batch)),
+            self.written.text, self.root,
         )  # fmt: skip
 
     def wrong(self, message: str, key: Key, near: Iterable[str] = (), remedy: str | None = None) -> None:
@@ -226,7 +237,9 @@ class _Reading:
             return self.choose(section, None, {}, (section,))
         if not isinstance(raw, dict) or (section == "model" and not isinstance(raw.get("plugin"), str)):
             return None  # told of already
-        keys = {} if section == "model" else self.core_keys(section, (section,))
+        keys: Any = {} if section == "model" else self.core_keys(section, (section,))
+        if section == "optimizer" and keys is not None:
+            self.optimizer = keys
         return None if keys is None else self.choose(section, raw.get("plugin"), raw, (section,))
 
     def entries(self, section: str) -> dict[str, Chosen]:
@@ -376,16 +389,24 @@ def _with_empty_entries(root: Node) -> Node:
     return root
 
 
-def _normalised(sections: Sections, classes: Classes, model: ModelKeys, plugins: Mapping[str, Chosen],
-                named: Mapping[str, Mapping[str, Chosen]]) -> Sections:  # fmt: skip
+def _normalised(sections: Sections, classes: Classes, model: ModelKeys, optimizer: OptimizerKeys,
+                plugins: Mapping[str, Chosen], named: Mapping[str, Mapping[str, Chosen]]) -> Sections:  # fmt: skip
     """With one form for what may be written in several, without what is not enabled, with plugins' defaults."""
     data = sections.data
     enabled = {split: {n: s for n, s in getattr(data, split).items() if s.enabled} for split in ("train", "val")}
     changed: dict[str, Any] = {s: _written_out(chosen) for s, chosen in plugins.items()}
     changed |= {s: {name: _written_out(chosen) for name, chosen in entries.items()} for s, entries in named.items()}
     changed["model"] = model.model_dump(mode="json", exclude={"task"}) | changed["model"]
+    changed["optimizer"] = optimizer.model_dump(mode="json") | changed["optimizer"]
     changed["data"] = data.model_copy(update={"classes": {task: list(names) for task, names in classes.items()}, **enabled})
     return sections.model_copy(update=changed)
+
+
+def _scaling_notes(optimizer: OptimizerKeys, batch: BatchSection) -> Iterator[str]:
+    if optimizer.reference_batch is not None:
+        factor = optimizer.lr_factor(batch.global_)
+        yield (f"optimizer.lr is multiplied by {factor:.4g}: {optimizer.lr_scaling} scaling from a batch of "
+               f"{optimizer.reference_batch} to batch.global {batch.global_}")  # fmt: skip
 
 
 def _written_out(chosen: Chosen) -> dict[str, Any]:

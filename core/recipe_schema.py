@@ -5,10 +5,12 @@ Sections that name a plugin are flat: the keys of the core (`ModelKeys`, `EntryK
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import RecipeError
 from .where import Where
@@ -23,8 +25,19 @@ NAMED = {"transforms": "transform", "metrics": "metric", "tracker": "tracker"}
 RESERVED = ("ignore", "drop")
 """What a taxonomy may map a class to beside the recipe's classes."""
 
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    return pattern
+
+
 PluginSection = dict[str, Any]
 Count = Annotated[int, Field(ge=1)]
+Pattern = Annotated[str, AfterValidator(_compiles)]
+"""A regular expression, looked for anywhere in a name."""
 ClassNames = Annotated[list[str], Field(min_length=1, max_length=255)]
 
 
@@ -144,6 +157,10 @@ class TrainSection(Section):
     check_steps: int = Field(2, ge=0, description="first steps in which ranks compare what their losses depend on")
     max_skipped: Count = Field(10, description="steps in a row whose gradient is not finite before the run stops")
     threads: Count | None = Field(None, description="threads of a rank that decode; null: its share of the cores")
+    activation_checkpointing: bool | list[Pattern] = Field(
+        False, description="compute layers' activations again in the backward pass, or those of modules by patterns of names"
+    )
+    compile: bool = Field(False, description="compile the losses' computation with torch.compile")
 
 
 class EvaluationSection(Section):
@@ -199,6 +216,47 @@ class ModelKeys(Section):
     task: str | None = Field(None, description="what it is trained for; null: the model's only task")
     tasks: list[str] | None = Field(None, min_length=1, description="the same for several tasks")
     init_from: InitFrom | None = Field(None, description="weights to start from; null: from scratch")
+    norm: Literal["batch", "sync", "frozen", "group"] | None = Field(
+        None,
+        description="what its batch norms become: sync over all ranks, frozen, or group norms; null: as the model has them",
+    )
+
+
+class OptimizerKeys(PluginKeys):
+    """The core's keys in the section ``optimizer``."""
+
+    freeze: list[Pattern] = Field(
+        [], description="patterns of parameter names that are not trained; their norms stay as they are"
+    )
+    lr_scale: dict[Pattern, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="pattern of parameter names -> factor of their learning rate"
+    )
+    layer_decay: float | None = Field(None, gt=0, le=1, description="factor of the rate from a layer to the one before it")
+    no_decay_norms_and_biases: bool = Field(False, description="no weight decay for parameters of one dimension and for biases")
+    lr_scaling: Literal["none", "linear", "sqrt"] = Field(
+        "none", description="multiply the rate by batch.global / reference_batch, or by its root"
+    )
+    reference_batch: Count | None = Field(None, description="the batch that the learning rate was chosen for")
+
+    @model_validator(mode="after")
+    def _scaling_has_a_reference(self):
+        if (self.lr_scaling == "none") != (self.reference_batch is None):
+            raise ValueError("lr_scaling and reference_batch go together")
+        return self
+
+    def lr_factor(self, batch: int) -> float:
+        """Of the learning rate, at a global batch of ``batch`` (Goyal et al. 2017; Krizhevsky 2014 for the root)."""
+        share = batch / (self.reference_batch or batch)
+        return math.sqrt(share) if self.lr_scaling == "sqrt" else share
+
+
+class EmaSection(Section):
+    decay: float = Field(0.999, gt=0, lt=1, description="of the average's old value at every step that is taken")
+    warmup: bool = Field(True, description="smaller at first: (1 + step) / (10 + step), where that is less than decay")
+
+    def decay_at(self, step: int) -> float:
+        """At a step, counted from 1."""
+        return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
 
 class Sections(Section):
@@ -215,6 +273,7 @@ class Sections(Section):
     parallelism: PluginSection = {}
     optimizer: PluginSection = {}
     lr_schedule: PluginSection = {}
+    ema: EmaSection | None = Field(None, description="a running mean of the weights, which is what is evaluated; null: none")
     train: TrainSection
     evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection.model_validate({}))
     checkpoint: CheckpointSection = Field(default_factory=lambda: CheckpointSection.model_validate({}))
@@ -225,7 +284,8 @@ class Sections(Section):
 
 def core_keys(section: str) -> type[Section]:
     """The core's own keys in a plugin section."""
-    return ModelKeys if section == "model" else EntryKeys if section in NAMED else PluginKeys
+    own: dict[str, type[Section]] = {"model": ModelKeys, "optimizer": OptimizerKeys}
+    return own.get(section, EntryKeys if section in NAMED else PluginKeys)
 
 
 # ---------------------------------------------------------------- JSON Schema

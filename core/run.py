@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "stop"
 
     @property
+    def exit_file(self) -> Path:
+        """Where ranks leave their exit code for `drivetrain launch`, since launchers make others of it."""
+        return self.path.resolve() / ".exit"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

@@ -197,6 +197,8 @@ def _introduce(run: Any, say: Callable[[str], None]) -> None:
     slots = f"{recipe.batch.slots} micro-batches of {recipe.batch.micro} a step"
     model = f"{recipe.plugin('model').found.declaration.name}, {parameters / 1e6:.2f} M parameters"
     say(f"run {run.folder.path}: {model}; {slots}; {ranks}")
+    for note in recipe.notes:
+        say(note)
 
 
 def _count(number: int, what: str) -> str:

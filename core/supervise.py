@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import GATE_FAILED, REQUEUE, USER_ERROR
+from .errors import GATE_FAILED, REQUEUE, USER_ERROR, UserError
 from .launcher import Command
 from .run import RunFolder
+from .watch import EXIT_FILE
 
 FINAL = (0, USER_ERROR, GATE_FAILED, REQUEUE, 130)
 """Exit codes after which a job is not started again: it is done, cannot work, was told to leave, or was interrupted."""
@@ -33,7 +34,7 @@ class Supervisor:
                  say: Callable[[str], None]):  # fmt: skip
         self.folder, self.make, self.restarts, self.grace_s, self.say = folder, make, restarts, grace_s, say
         self._told: int | None = None
-        self._again = False
+        self._again = self._began = False
 
     def run(self) -> int:
         """The exit code of the last attempt."""
@@ -42,7 +43,7 @@ class Supervisor:
         failed, furthest = 0, self._progress()
         while True:
             clear_shared_memory()
-            code = self._attempt(self.make())
+            code = self._attempt()
             if code in FINAL or self._told is not None:
                 return code
             reached = self._progress()
@@ -59,22 +60,30 @@ class Supervisor:
 
     # ---- one attempt
 
-    def _attempt(self, command: Command) -> int:
-        if command.exit_file is not None:
-            command.exit_file.unlink(missing_ok=True)
-        process = subprocess.Popen(command.words, env=os.environ | command.environment, start_new_session=True,
-                                   preexec_fn=_end_with_parent)  # fmt: skip
+    def _attempt(self) -> int:
+        """One command's exit code; that of a crash where there is none, since hosts that do not answer now may do so later."""
+        try:
+            command = self.make()
+        except UserError as error:
+            if not self._began:
+                raise
+            self.say(f"error: {error}")
+            return 1
+        self._began = True
+        self.folder.exit_file.unlink(missing_ok=True)
+        environment = os.environ | command.environment | {EXIT_FILE: str(self.folder.exit_file)}
+        process = subprocess.Popen(command.words, env=environment, start_new_session=True, preexec_fn=_end_with_parent)
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    return _exit_code(process.wait(0.5), command)
+                    return self._exit_code(process.wait(0.5))
                 if self._told is not None:
-                    return self._leave(process, command)
+                    return self._leave(process)
         except KeyboardInterrupt:
             _end(process, signal.SIGINT)
             return 130
 
-    def _leave(self, process: subprocess.Popen, command: Command) -> int:
+    def _leave(self, process: subprocess.Popen) -> int:
         """Tell the ranks through the run's folder, which all hosts see; end what does not leave in time."""
         if not self.folder.exists:
             _end(process, signal.SIGTERM)
@@ -88,7 +97,13 @@ class Supervisor:
             self.say("the ranks did not leave in time and are ended; the newest checkpoint stands")
             _end(process, signal.SIGTERM)
             return REQUEUE
-        return _exit_code(process.returncode, command)
+        return self._exit_code(process.returncode)
+
+    def _exit_code(self, code: int) -> int:
+        """What the ranks ended with, as far as they could say; else the launcher's own."""
+        if code and self.folder.exit_file.is_file():
+            return int(self.folder.exit_file.read_text())
+        return 128 - code if code < 0 else code
 
     def _hear(self, number: int, _: object) -> None:
         self._again = self._told is not None and number == signal.SIGTERM
@@ -140,13 +155,6 @@ def _maps() -> list[str]:
         with contextlib.suppress(OSError):
             out.append(path.read_text(errors="replace"))
     return out
-
-
-def _exit_code(code: int, command: Command) -> int:
-    """What the ranks ended with, as far as it is known."""
-    if code and command.exit_file is not None and command.exit_file.is_file():
-        return int(command.exit_file.read_text())
-    return 128 - code if code < 0 else code
 
 
 def _end(process: subprocess.Popen, number: int) -> None:

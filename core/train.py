@@ -15,15 +15,19 @@ from typing import Any
 
 import torch
 
+from .activations import checkpoint_blocks
 from .batch import Batch
 from .checkpoint import Checkpoint
 from .comm import Comm
+from .compiling import compile_losses
 from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
 from .curves import draw_curves
 from .errors import DataError, UserError
 from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
+from .groups import build_optimizer, freeze
 from .manager import PluginManager
 from .model import Model, ModelContext
+from .norms import set_norms
 from .prediction import Prediction
 from .progress import Progress
 from .recipe import Recipe
@@ -62,12 +66,15 @@ def data_spec(recipe: Recipe, split: str) -> DataSpec:
     )  # fmt: skip
 
 
-def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None) -> Model:
-    """The recipe's model: from ``checkpoint`` where there is one, else from ``model.init_from``, else from the seed."""
+def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None,
+                kind: str = "weight") -> Model:  # fmt: skip
+    """The recipe's model: from ``checkpoint`` where there is one (of ``kind`` ``ema``: the running mean that it holds), else
+    from ``model.init_from``, else from the seed."""
     torch.manual_seed(hash_key(recipe.seed, "model") >> 1)
     model = recipe.plugin("model").build(ModelContext(recipe.tasks, recipe.classes))
+    set_norms(model, recipe.model.norm)
     if checkpoint is not None:
-        restore(model, checkpoint)
+        restore(model, checkpoint, kind)
     elif (source := recipe.model.init_from) is not None:
         tensors = model.published_weights(source.path) or read_weights(source.path)
         loaded = initialise(model, tensors, source.include, source.exclude, source.rename)
@@ -75,9 +82,13 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: 
     return model
 
 
-def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
-    """What an optimizer is built over: the trained parameters."""
-    return [{"params": [p for p in model.parameters() if p.requires_grad]}]
+def prepare(model: Model, recipe: Recipe) -> Model:
+    """What training alone does to a model: parts of it are frozen, computed twice, compiled."""
+    freeze(model, recipe.optimizer.freeze)
+    checkpoint_blocks(model, recipe.train.activation_checkpointing)
+    if recipe.train.compile:
+        compile_losses(model)
+    return model
 
 
 class Training:
@@ -142,16 +153,19 @@ class Training:
 
     def _build_engine(self, resume: Checkpoint | None) -> Any:
         recipe = self.recipe
+        lr_factor = recipe.optimizer.lr_factor(recipe.batch.global_)
         context = EngineContext(
             comm=self.comm,
-            build_model=lambda: build_model(recipe, self.progress.say, resume),
-            build_optimizer=lambda model: recipe.plugin("optimizer").build(parameter_groups(model)),
+            build_model=lambda: prepare(build_model(recipe, self.progress.say, resume), recipe),
+            build_optimizer=lambda model: build_optimizer(recipe.plugin("optimizer").build, model, recipe.optimizer, lr_factor),
             lr_factor=recipe.plugin("lr_schedule").build(recipe.train.steps),
             precision=recipe.precision,
             accumulation=self._accumulation,
             micro_batch=recipe.batch.micro,
             clip=recipe.train.clip,
             check_steps=recipe.train.check_steps,
+            ema=recipe.ema,
+            compiled=recipe.train.compile,
         )
         engine = recipe.plugin("parallelism").build(context)
         if resume:
@@ -274,10 +288,11 @@ class Training:
         try:
             about = {"run": self.folder.info()["id"], "step": step, "classes": self.recipe.classes, "split": "val"}
             out = self.folder.predictions / f"step-{step:08d}"
-            self.results, panels = evaluate(
-                self._predict, stream, build_metrics(self.recipe), self.comm, out, about,
-                self.recipe.evaluation.panels, limit=2 if self.trial else None,
-            )  # fmt: skip
+            with self.engine.averaged():
+                self.results, panels = evaluate(
+                    self._predict, stream, build_metrics(self.recipe), self.comm, out, about,
+                    self.recipe.evaluation.panels, limit=2 if self.trial else None,
+                )  # fmt: skip
         finally:
             stream.close()
         self._evaluated_at = step

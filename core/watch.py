@@ -8,6 +8,7 @@ Nothing is sent in the course of a step: it costs a step nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -60,7 +61,7 @@ class Watch:
         self._step = self._begun = self._moves = 0
         self._phase = "starting"
         self._beaten = 0.0
-        self._closing = self._lost = False
+        self._closing = self._lost = self._heeds = False
         self._ended = Event()
         self._signals, self._wakeup = socket.socketpair()
         self._asked: float | None = None
@@ -91,6 +92,7 @@ class Watch:
         self._stop_file = stop_file if self.rank == 0 else None
         if self.hub is not None:
             self.hub.timeout_s = timeout_s
+        self._heeds = True
         self._signals.setblocking(False)
         self._wakeup.setblocking(False)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
@@ -127,8 +129,10 @@ class Watch:
         leave_at_once(code)
 
     def close(self) -> None:
-        """The job is done on this rank."""
+        """The job is done on this rank, and a launcher that ends all ranks when the first one has ended comes too late."""
         self._closing = True
+        if self._heeds:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if self.hub is not None:
             self.hub.tell_all("left")
         self._send("left")
@@ -147,9 +151,12 @@ class Watch:
                     self._beat()
 
     def _beat(self) -> None:
-        self._beaten = time.monotonic()
-        self._send("beat", moves=self._moves, begun=self._begun, step=self._step, phase=self._phase)
         assert self._line is not None
+        now, last = time.monotonic(), self._beaten
+        self._beaten = now
+        self._send("beat", moves=self._moves, begun=self._begun, step=self._step, phase=self._phase)
+        if now - last > SILENT_S / 2:  # this process was stopped itself
+            self._line.heard = now
         if not self._closing and self._beaten - self._line.heard > SILENT_S:
             self._lose(f"rank 0 on {self._host_of_0} has given no sign for {SILENT_S:.0f} s")
         if self._stop_file is not None and self._stop_file.exists():
@@ -263,5 +270,6 @@ def leave_at_once(code: int) -> NoReturn:
 def note_exit(code: int) -> int:
     """Leave ``code`` where the launcher looks for it, if that asks for it; returns it."""
     if code and EXIT_FILE in os.environ:
-        Path(os.environ[EXIT_FILE]).write_text(str(code))
+        with contextlib.suppress(OSError):
+            Path(os.environ[EXIT_FILE]).write_text(str(code))
     return code

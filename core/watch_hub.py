@@ -101,8 +101,12 @@ class Hub(Thread):
                     self._selector.register(line.socket, selectors.EVENT_READ, line)
                 else:
                     self._serve(key.data)
-            if time.monotonic() - self._alive > BEAT_S:
-                self._alive = time.monotonic()
+            now = time.monotonic()
+            if now - self._alive > SILENT_S / 2:  # this process was stopped itself, and the others with it perhaps
+                for standing in self.ranks.values():
+                    standing.line.heard = standing.moved = now
+            if now - self._alive > BEAT_S:
+                self._alive = now
                 self.tell_all("alive")
             if not self._verdict:
                 self._judge()

@@ -29,7 +29,8 @@ def weights_folder() -> Path:
 
 
 def read_weights(name: str) -> dict[str, Tensor]:
-    """A state dict from a run, a checkpoint, a ``.safetensors`` or ``.pth`` file, or a name in `weights_folder`.
+    """A state dict from a run or a checkpoint (its running mean, where there is one), a ``.safetensors`` or ``.pth`` file, or
+    a name in `weights_folder`.
 
     Raises CheckpointError where there is nothing of that name, or it is no state dict.
     """
@@ -38,9 +39,9 @@ def read_weights(name: str) -> dict[str, Tensor]:
         found = newest_checkpoint(path / "checkpoints", tell=print)
         if found is None:
             raise CheckpointError(f"init_from: run {path} has no whole checkpoint")
-        return found.weights()
+        return found.weights("ema")
     if path.is_dir():
-        return Checkpoint(path).weights()
+        return Checkpoint(path).weights("ema")
     if path.is_file():
         return read_state_dict(path)
     imported = weights_folder() / f"{name}.safetensors"
@@ -155,8 +156,9 @@ def _renamed(name: str, own: Mapping[str, Any], rename: Mapping[str, str]) -> st
     return next((n for n in (name, f"net.{name}", name.removeprefix("module.")) if n in own), None)
 
 
-def restore(module: nn.Module, checkpoint: Checkpoint) -> None:
-    """Resume: every parameter and buffer, strictly. Raises CheckpointError listing what differs."""
+def restore(module: nn.Module, checkpoint: Checkpoint, kind: str = "weight") -> None:
+    """Every parameter and buffer, strictly; of ``kind`` ``ema`` their running means. Raises CheckpointError listing what
+    differs."""
     own = dict(module.named_parameters()) | persistent_buffers(module)
     saved = checkpoint.names("weight") | checkpoint.names("buffer")
     other = [n for n in own if n in saved and saved[n] != tuple(own[n].shape)]
@@ -166,5 +168,5 @@ def restore(module: nn.Module, checkpoint: Checkpoint) -> None:
     if differ:
         raise CheckpointError(f"{checkpoint.path} is of another model:\n  " + "\n  ".join(differ[:12]))
     with torch.no_grad():
-        for name, tensor in checkpoint.weights().items():
+        for name, tensor in checkpoint.weights(kind).items():
             own[name].copy_(tensor)

@@ -43,3 +43,12 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("shared/data is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_frames():
+    """Four frames of two synthetic drives, 192x128, to be written in others' layouts."""
+    from drivetrain.data import open_dataset
+
+    _, world = open_dataset("synthetic", {"frames": 4, "frames_per_scene": 2, "width": 192, "height": 128})
+    return [world.load(ref) for ref in world.index(Path("-"), "train")]

@@ -15,6 +15,7 @@ def evaluate(
     run: Path = typer.Argument(..., help="A run's folder."),
     checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),
     split: str = typer.Option("val", "--split", help="val or train."),
+    raw: bool = typer.Option(False, "--raw", help="The weights as they were trained, not their running mean (ema)."),
     panels: int = typer.Option(8, "--panels", min=0, help="How many pictures to leave."),
     as_json: bool = typer.Option(False, "--json", help="For programs: every detail."),
 ) -> None:
@@ -29,7 +30,7 @@ def evaluate(
         raise UserError(f"--split {split}: a recipe has train and val", near=near_matches(split, ("val", "train")))
     comm = Comm.start()
     folder = RunFolder(run)
-    predictor = Predictor(folder, comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
+    predictor = Predictor(folder, comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None, raw)
     name = f"step-{predictor.checkpoint.step:08d}-{split}"
     results, shown = predictor.evaluate(folder.predictions / name, split, panels=panels)
     if comm.is_main:

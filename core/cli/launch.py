@@ -52,7 +52,7 @@ def launch(
     if hostfile is not None:
         make = _over_hosts(loaded, hostfile, folder, master_addr, words)
     else:
-        make = _here(loaded, ranks, slurm, with_, folder, words)
+        make = _here(loaded, ranks, slurm, with_, words)
     first = make()
     say(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in first.environment.items() if k != "PATH"), shlex.join(first.words)]))
     if dry_run:
@@ -76,8 +76,7 @@ def _train_words(recipe: str, folder: Path, allow: list[str], overrides: list[st
     return ["train", recipe, "--run", str(folder), *allowed, *control_words(get_manager().controls), *overrides]
 
 
-def _here(recipe: Recipe, ranks: int | None, slurm: bool, with_: str, folder: Path,
-          words: list[str]) -> Callable[[], Command]:  # fmt: skip
+def _here(recipe: Recipe, ranks: int | None, slurm: bool, with_: str, words: list[str]) -> Callable[[], Command]:
     """Commands for this host, or for a Slurm allocation. Raises RecipeError where the ranks do not divide the slots."""
     from ..launcher import free_port, local_command, slurm_command
     from ..worlds import check_slots
@@ -86,7 +85,7 @@ def _here(recipe: Recipe, ranks: int | None, slurm: bool, with_: str, folder: Pa
     check_slots(recipe, tasks)
     if slurm:
         return lambda: slurm_command(ranks, words)
-    return lambda: local_command(tasks, free_port(), with_, folder, words)
+    return lambda: local_command(tasks, free_port(), with_, words)
 
 
 def _over_hosts(recipe: Recipe, hostfile: Path, folder: Path, address: str | None, words: list[str]) -> Callable[[], Command]:

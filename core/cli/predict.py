@@ -25,6 +25,7 @@ def predict(
     data: Path = typer.Argument(..., help="A shard set, WebDataset tars, or a folder of JPEG and PNG pictures."),
     out: Path = typer.Option(..., "--out", help="Where the prediction set and the pictures are written."),
     checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),
+    raw: bool = typer.Option(False, "--raw", help="The weights as they were trained, not their running mean (ema)."),
     panels: int = typer.Option(16, "--panels", min=0, help="How many pictures to draw."),
 ) -> None:
     """Predict, and draw what was predicted. Nothing is scored: see eval."""
@@ -35,7 +36,7 @@ def predict(
     from ..run import RunFolder
 
     comm = Comm.start()
-    predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None)
+    predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say if comm.is_main else lambda _: None, raw)
     scratch = out / ".pictures-as-shards"  # beside the output, which every host sees
     try:
         shards = comm.broadcast(comm.together(lambda: _shards(data, scratch, predictor.recipe) if comm.is_main else None))

@@ -39,6 +39,12 @@ class CosineConfig(ConstantConfig):
     final: float = Field(0.0, ge=0, le=1, description="factor at the last step")
 
 
+class OneCycleConfig(PluginConfig):
+    rise: float = Field(0.3, gt=0, lt=1, description="share of the run over which the rate rises to its full value")
+    start: float = Field(0.04, gt=0, le=1, description="factor at the first step")
+    final: float = Field(4e-6, ge=0, le=1, description="factor at the last step")
+
+
 class PolyConfig(ConstantConfig):
     power: float = Field(0.9, gt=0, description="exponent of what is left of the run")
 

@@ -112,7 +112,9 @@ def build_engine(comm):
             return {"squares": (self.layers(batch.values).square().sum(), torch.tensor(1.0))}
 
     found = get_manager().resolve("parallelism", "deepspeed")
-    context = EngineContext(comm, Deep, torch.optim.AdamW, lambda step: 1.0, "fp32", 1, 1, None)
+    context = EngineContext(
+        comm, Deep, lambda model: torch.optim.AdamW(model.parameters()), lambda step: 1.0, "fp32", 1, 1, None
+    )
     return found.load_factory()(found.load_config()(zero_stage=1), context)
 
 

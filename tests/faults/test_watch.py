@@ -135,6 +135,19 @@ def test_a_second_sigterm_ends_at_once(job):
     running.end()
 
 
+def test_a_job_that_is_paused_as_a_whole_goes_on(job):
+    running = job()
+    running.await_step(20)
+    for number, pause_s in ((signal.SIGSTOP, 6), (signal.SIGCONT, 2)):
+        for rank in running.ranks:
+            rank.send_signal(number)
+        time.sleep(pause_s)
+    assert [rank.poll() for rank in running.ranks] == [None] * WORLD
+    running.ranks[0].send_signal(signal.SIGTERM)
+    ended, said, _ = running.end()
+    assert ended == [75] * WORLD and said == ""
+
+
 def test_a_job_that_is_done_ends_quietly(job):
     ended, said, printed = job(steps=30).end()
     assert ended == [0] * WORLD and said == "" and printed == ["left after 30\n"] * WORLD
@@ -152,3 +165,4 @@ def test_strangers_are_not_heard():
     known.send("stop", rank=0, code=75, why="maintenance", grace_s=None)
     messages = known.receive()
     assert messages == [{"kind": "hold"}] and hub.is_alive()
+    known.send("left", rank=0)

@@ -1,6 +1,6 @@
 """What two ranks do with models whose graphs differ from batch to batch: run by the launcher, told as JSON lines.
 
-Every case is trained for three steps of two micro-batches, one a rank, under every stage and under ddp, and held against
+Every case is trained for three steps of two micro-batches, one a rank, under every stage, ddp and fsdp, and held against
 one process that computes both micro-batches.
 """
 
@@ -20,12 +20,14 @@ from drivetrain.plugins.parallelism.ddp.config import DDPConfig
 from drivetrain.plugins.parallelism.ddp.engine import DDPEngine
 from drivetrain.plugins.parallelism.deepspeed.config import DeepSpeedConfig
 from drivetrain.plugins.parallelism.deepspeed.engine import DeepSpeedEngine
+from drivetrain.plugins.parallelism.fsdp.config import FSDPConfig
+from drivetrain.plugins.parallelism.fsdp.engine import FSDPEngine
 from drivetrain.plugins.parallelism.single.engine import SingleEngine
 
 STEPS = 3
-ENGINES = ("z0", "z1", "z2", "z3", "ddp")
+ENGINES = ("z0", "z1", "z2", "z3", "ddp", "fsdp")
 CASES = ("as_usual", "empty_rank", "shared_head", "frozen", "used_by_none", "raw_parameter", "varying_calls", "other_order",
-         "unused_head", "denoising_with_objects_only", "nan")  # fmt: skip
+         "unused_head", "denoising_with_objects_only", "silent_head", "nan")  # fmt: skip
 NAN_STEP = 1
 
 
@@ -37,7 +39,7 @@ class Odd(Model):
         self.case = case
         self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU())
         self.boxes = nn.Linear(8, 4)
-        self.denoise = self.boxes if case == "shared_head" else nn.Linear(8, 4)
+        self.denoise = {"shared_head": self.boxes, "silent_head": nn.Sequential(nn.Linear(8, 4))}.get(case, nn.Linear(8, 4))
         self.scale = nn.Parameter(torch.ones(4))
         self.backbone.requires_grad_(case != "frozen")
 
@@ -57,6 +59,8 @@ class Odd(Model):
         if self.case == "nan" and odd and batch.step == NAN_STEP:
             error = error * float("nan")
         losses = {"boxes": (error, weight)}
+        if self.case == "silent_head" and odd:
+            self.denoise(x)  # called as on the other rank, but nothing comes of it
         if self.denoises(odd):
             losses["denoise"] = (self.denoise(x).square().sum(), torch.tensor(2.0))
         if self.case == "raw_parameter":
@@ -66,7 +70,7 @@ class Odd(Model):
 
     def denoises(self, odd: bool) -> bool:
         """RT-DETR, for one, has denoising queries where there are objects, and none where there are not."""
-        uneven = self.case in ("unused_head", "denoising_with_objects_only", "other_order")
+        uneven = self.case in ("unused_head", "denoising_with_objects_only", "other_order", "silent_head")
         return self.case != "used_by_none" and not (uneven and odd)
 
     def predict(self, batch):
@@ -97,6 +101,8 @@ def engine_of(name: str, case: str, comm: Comm, precision: str, find_unused: boo
         return SingleEngine(None, context)
     if name == "ddp":
         return DDPEngine(DDPConfig(find_unused=find_unused), context)
+    if name == "fsdp":
+        return FSDPEngine(FSDPConfig(unit_parameters=30), context)  # the backbone's layer, the silent head
     return DeepSpeedEngine(DeepSpeedConfig(zero_stage=int(name[1])), context)
 
 
@@ -108,7 +114,8 @@ def weights_of(engine) -> dict[str, list[float]]:
     for name, parameter in engine.model.named_parameters():
         gathered = [parameter] if hasattr(parameter, "ds_id") else []
         with deepspeed.zero.GatheredParameters(gathered, enabled=bool(gathered)):
-            out[name] = parameter.detach().flatten().tolist()
+            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            out[name] = whole.detach().flatten().tolist()
     return out
 
 

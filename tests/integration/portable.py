@@ -2,9 +2,9 @@
 
     deepspeed --num_accelerators N portable.py FOLDER JOBS.json
 
-A job: ``{"name", "engine", "stage", "optimizer", "load": NAME|null, "steps": N}`` trains N steps from a checkpoint or from
-the seed, and saves as ``name``; with ``then`` it goes on for so many steps more. Rank 0 writes the losses to
-``FOLDER/NAME.losses``.
+A job: ``{"name", "engine": z0..z3|ddp|single, "optimizer", "load": NAME|null, "steps": N}`` trains N steps from a
+checkpoint or from the seed, and saves as ``name``; with ``then`` it goes on for so many steps more. Rank 0 writes the losses
+to ``FOLDER/NAME.losses``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from drivetrain import Checkpoint, EngineContext, FragmentWriter, Model
 from drivetrain.comm import Comm
 from drivetrain.manager import get_manager
+from drivetrain.recipe_schema import EmaSection
 from drivetrain.saving import commit
 from drivetrain.weights import restore
 
@@ -51,14 +52,22 @@ class Numbers:
         pass
 
 
-def build_optimizer(kind: str, groups):
+def build_optimizer(kind: str, model):
     """Two groups, with rates and decays of their own."""
-    parameters = [p for group in groups for p in group["params"]]
+    parameters = [p for p in model.parameters() if p.requires_grad]
     weights = {"params": [p for p in parameters if p.ndim > 1], "lr": 0.02, "weight_decay": 0.1}
     others = {"params": [p for p in parameters if p.ndim < 2], "lr": 0.05, "weight_decay": 0.0}
     if kind == "sgd":
         return torch.optim.SGD([weights, others], momentum=0.9)
     return torch.optim.AdamW([weights, others])
+
+
+def make_engine(name: str, context: EngineContext):
+    """By the name that a job has for it."""
+    stage = {"zero_stage": int(name[1])} if name.startswith("z") else {}
+    found = get_manager().resolve("parallelism", "deepspeed" if stage else name)
+    config = found.load_config()
+    return found.load_factory()(config(**stage) if config else None, context)
 
 
 def build_engine(job: dict, comm: Comm, checkpoint: Checkpoint | None):
@@ -68,11 +77,9 @@ def build_engine(job: dict, comm: Comm, checkpoint: Checkpoint | None):
             restore(model, checkpoint)
         return model
 
-    context = EngineContext(comm, build_model, lambda groups: build_optimizer(job["optimizer"], groups),
-                            lambda step: 1 / (step + 1), "fp32", 1, 6, None)  # fmt: skip
-    found = get_manager().resolve("parallelism", job["engine"])
-    config = found.load_config()
-    engine = found.load_factory()(config(zero_stage=job["stage"]) if config else None, context)
+    context = EngineContext(comm, build_model, lambda model: build_optimizer(job["optimizer"], model),
+                            lambda step: 1 / (step + 1), "fp32", 1, 6, None, ema=EmaSection(decay=0.7))  # fmt: skip
+    engine = make_engine(job["engine"], context)
     if checkpoint is not None:
         engine.load(checkpoint)
     return engine

@@ -1,4 +1,4 @@
-"""What detectors do to data-parallel training, on two ranks of the real launcher, under every stage and ddp: it works as in one
+"""What detectors do to data-parallel training, on two ranks of the real launcher, under every engine: it works as in one
 process, or the check of the first steps names the parameter and the rank."""
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ NAMED = {
     ("z3", "unused_head"): "rank 0 calls denoise\n  rank 1 is at its end",
     ("z3", "denoising_with_objects_only"): "rank 0 calls denoise\n  rank 1 is at its end",
     ("z3", "other_order"): "rank 0 calls boxes\n  rank 1 calls denoise",
+    ("z3", "silent_head"): "rank 1 does not use denoise.0.weight",
+    ("fsdp", "silent_head"): "rank 1 does not use denoise.0.weight",
+    ("ddp", "silent_head"): "rank 1 does not use denoise.0.weight",
+    ("fsdp", "varying_calls"): "rank 0 calls boxes\n  rank 1 calls denoise",
+    ("fsdp", "unused_head"): "rank 0 calls denoise\n  rank 1 is at its end",
+    ("fsdp", "denoising_with_objects_only"): "rank 0 calls denoise\n  rank 1 is at its end",
+    ("fsdp", "other_order"): "rank 0 calls boxes\n  rank 1 calls denoise",
     ("ddp", "used_by_none"): "rank 0 does not use denoise.weight, denoise.bias\n  rank 1 does not",
     ("ddp", "unused_head"): "rank 1 does not use denoise.weight",
     ("ddp", "denoising_with_objects_only"): "rank 1 does not use denoise.weight",

@@ -36,7 +36,7 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
 
 
-def test_a_strangers_model_trains_through_the_launcher_beside_a_broken_plugin(installed, shards, tmp_path):
+def test_a_strangers_model_and_optimizer_train_through_the_launcher_beside_a_broken_plugin(installed, shards, tmp_path):
     listed = drivetrain("plugins", "list")
     assert listed.returncode == 0
     assert re.search(r"model +crosswalk +acme-crosswalk 1\.2\.0", listed.stdout)
@@ -44,11 +44,14 @@ def test_a_strangers_model_trains_through_the_launcher_beside_a_broken_plugin(in
         r"failed: acme-broken:no-import 0\.0\.1: ModuleNotFoundError.*a_package_that_is_not_installed", listed.stdout
     )
     assert "did you mean 'drivetrain_models'" in listed.stdout
-    overrides = ["model={plugin: crosswalk, task: semantic_segmentation, width: 8}", "train.steps=2"]
+    overrides = ["model={plugin: crosswalk, task: semantic_segmentation, width: 8}", "train.steps=2",
+                 "optimizer={plugin: signs, lr_scale: {'net\\.5': 2}}", "parallelism={zero_stage: 2}"]  # fmt: skip
     run = tmp_path / "run"
     assert finish(launch(SMALL, run, overrides)) == 0, (tmp_path / "run.log").read_text()[-3000:]
     assert len(losses(open_run(run))) == 2
-    assert open_run(run).resolved_recipe()["model"]["plugin"] == "acme-crosswalk:crosswalk"
+    recipe = open_run(run).resolved_recipe()
+    assert recipe["model"]["plugin"] == "acme-crosswalk:crosswalk"
+    assert recipe["optimizer"]["plugin"] == "acme-crosswalk:signs"
     evaluated = drivetrain("eval", run)
     assert evaluated.returncode == 0 and evaluated.stdout.startswith("miou 0.")
 

@@ -34,10 +34,14 @@ def test_the_losses_are_the_golden_ones(reference):
     assert {step: losses(reference)[step] for step in golden} == pytest.approx(golden, abs=1e-3)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_the_first_losses_agree_at_every_stage_and_number_of_ranks(reference, tmp_path, stage, ranks):
-    run = trained(tmp_path / "run", ranks, f"parallelism.zero_stage={stage}")
+FSDP = "parallelism={plugin: fsdp, unit_parameters: 100000}"
+ENGINES = {**{f"z{stage}": f"parallelism.zero_stage={stage}" for stage in range(4)}, "ddp": "parallelism={plugin: ddp}",
+           "fsdp": FSDP}  # fmt: skip
+
+
+@pytest.mark.parametrize(("engine", "ranks"), [(e, n) for e in ENGINES for n in (1, 2) if n > 1 or e not in ("ddp", "fsdp")])
+def test_the_first_losses_agree_under_every_engine_and_number_of_ranks(reference, tmp_path, engine, ranks):
+    run = trained(tmp_path / "run", ranks, ENGINES[engine])
     assert keys(run) == keys(reference)
     expected, found = losses(reference), losses(run)
     assert list(found) == list(range(1, 11))
@@ -88,6 +92,13 @@ def test_a_run_goes_on_where_it_stopped_and_with_fewer_ranks(shards, tmp_path):
     assert losses(stopped) == pytest.approx(losses(whole), abs=1e-4)
     again = drivetrain("train", SMALL, "--run", stopped.path, "train.steps=6", "batch.global=4")
     assert again.returncode == 2 and "batch.global" in again.stderr and "--allow batch.global" in again.stderr
+
+
+def test_a_run_goes_on_under_other_engines(reference, tmp_path):
+    """Weights and AdamW's state, saved by fsdp, go on under ZeRO-2 and back."""
+    for engine, until in (("fsdp", 2), ("z2", 4), ("fsdp", 6)):
+        run = trained(tmp_path / "run", 2, ENGINES[engine], f"train.stop_at={until}")
+    assert losses(run) == pytest.approx({s: v for s, v in losses(reference).items() if s <= 6}, abs=1e-4)
 
 
 def test_dry_run_does_every_kind_of_step_once(shards, tmp_path):

@@ -19,7 +19,7 @@ from drivetrain.plugins.loaders.webdataset.reader import ShardSet
 from drivetrain.plugins.loaders.webdataset.shards import Table
 from drivetrain.plugins.loaders.webdataset.storage.cache import Cache
 from drivetrain.plugins.loaders.webdataset.storage.config import CacheConfig, StorageConfig
-from drivetrain.plugins.loaders.webdataset.storage.pace import Pace
+from drivetrain.plugins.loaders.webdataset.storage.pace import Pace, patience
 from drivetrain.plugins.loaders.webdataset.storage.roots import Roots
 from drivetrain.recipe import load_recipe
 from drivetrain.start import _data_ids
@@ -73,13 +73,15 @@ def test_a_read_does_not_wait_for_a_chunk_whose_bytes_stopped_coming(fetched):
 
 
 def test_a_chunk_is_not_late_where_a_small_file_would_be():
-    pace, chunk = Pace(), 4 << 20
+    pace, slow, chunk = Pace(), Pace(), 4 << 20
     for _ in range(50):
         pace.note(0, 0.002)
-    assert pace.patience(0) < 0.1 and pace.patience(chunk) > 10
+    assert patience([pace], 0) < 0.1 and patience([pace], chunk) > 4
     for _ in range(50):
         pace.note(chunk, 0.5)
-    assert 1.4 < pace.patience(chunk) < 1.6 and pace.patience(0) < 0.1
+        slow.note(chunk, 5.0)
+    for roots in [pace], [pace, slow], [pace, Pace()]:
+        assert 1.4 < patience(roots, chunk) < 1.6 and patience(roots, 0) < 0.1
     pace.waited(chunk, 9.0)
     assert pace.usual(chunk) == 9.0 and pace.usual(0) < 0.01
 

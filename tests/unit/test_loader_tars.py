@@ -206,6 +206,22 @@ def test_two_processes_at_first_sight_make_one_index(tmp_path):
     assert sum("37 samples in 37 tars" in err for _, err in answers) == 1
 
 
+def test_a_tar_that_is_written_to_while_it_is_read_is_not_indexed(tmp_path, monkeypatch):
+    folder, walk = write(tmp_path / "tars", range(8)), indexing.walk
+
+    def meanwhile(path, *rest):
+        found = walk(path, *rest)
+        if path.name == "cam-000001.tar":
+            os.utime(path)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "walk", meanwhile)
+        with pytest.raises(DataError, match=r"cam-000001.tar: it was written to while it was read"):
+            open_shards(folder)
+    assert len(open_shards(folder)) == 8
+
+
 def test_a_killed_indexer_leaves_what_it_had_and_no_lock(tmp_path, walked, monkeypatch):
     folder, walk = write(tmp_path / "tars"), indexing.walk
 

@@ -35,6 +35,12 @@ def torch_factors(make_scheduler) -> list[float]:
     [
         (schedules.constant, c.ConstantConfig(), lambda o: lr_scheduler.ConstantLR(o, factor=1)),
         (schedules.cosine, c.CosineConfig(final=0.1), lambda o: lr_scheduler.CosineAnnealingLR(o, STEPS, eta_min=0.1)),
+        (schedules.one_cycle, c.OneCycleConfig(), lambda o: lr_scheduler.OneCycleLR(o, max_lr=1.0, total_steps=STEPS)),
+        (
+            schedules.one_cycle,
+            c.OneCycleConfig(rise=0.5, start=0.1, final=0.01),
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, STEPS, pct_start=0.5, div_factor=10, final_div_factor=10),
+        ),
         (schedules.poly, c.PolyConfig(power=0.9), lambda o: lr_scheduler.PolynomialLR(o, STEPS, power=0.9)),
         (
             schedules.step,
@@ -64,6 +70,14 @@ def test_every_schedule_rises_to_1_then_never_rises_again(schedule, warmup, tota
         assert warm == sorted(warm) and (len(warm) < warmup or not warm or warm[-1] == 1)
     rest = factors[warmup:]
     assert rest == sorted(rest, reverse=True)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 10])
+@pytest.mark.parametrize("rise", [0.01, 0.3, 0.99])
+def test_one_cycle_stays_within_its_bounds_in_any_run(total, rise):
+    factor = schedules.one_cycle(c.OneCycleConfig(rise=rise), total)
+    assert all(4e-6 <= factor(step) <= 1 for step in range(total + 3))
+    assert factor(total + 3) == factor(max(1, total - 1))
 
 
 def test_warmup_is_linear_and_its_last_step_is_full():

@@ -95,12 +95,16 @@ def _assemble(out: Path, plan: Plan, classes: Mapping[str, Sequence[ClassInfo]])
             add_sizes(sizes, rows)
         _refuse_duplicates(out, plan, found)
     columns = [list(column) for column in zip(*listed)] or [[], [], [], []]
-    table = pa.table(dict(zip(SHARD_SCHEMA.names, columns)), schema=SHARD_SCHEMA)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomically(out / SHARDS_FILE, memoryview(sink.getvalue()))
+    write_shards(out, columns)
     info = _info(plan, classes, columns, sizes)
     write_atomically(out / DATASET_FILE, (json.dumps(info, indent=1) + "\n").encode())
+
+
+def write_shards(out: Path, columns: Sequence[Sequence[Any]]) -> None:
+    """``shards.parquet``, of its columns."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(dict(zip(SHARD_SCHEMA.names, columns)), schema=SHARD_SCHEMA), sink, compression="zstd")
+    write_atomically(out / SHARDS_FILE, memoryview(sink.getvalue()))
 
 
 def _info(plan: Plan, classes: Mapping[str, Sequence[ClassInfo]], columns: list[list[Any]],

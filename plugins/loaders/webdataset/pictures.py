@@ -48,7 +48,10 @@ def _camera(camera: Camera, reencode: str | None, resize: str | None) -> Camera:
 
 
 def _boxes(boxes: Boxes, view: View) -> Boxes:
-    return dataclasses.replace(boxes, xyxy=view.boxes(boxes.xyxy))
+    """An area that the labels state (COCO's is the mask's) is scaled too."""
+    scale = abs(float(view.matrix[0, 0] * view.matrix[1, 1]))
+    said = [one | {"area": one["area"] * scale} if "area" in one else one for one in boxes.attributes or ()]
+    return dataclasses.replace(boxes, xyxy=view.boxes(boxes.xyxy), attributes=None if boxes.attributes is None else said)
 
 
 def _mask(camera: Camera, size: tuple[int, int]) -> Encoded | None:

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from drivetrain import BaseEngine, Batch, Checkpoint, EngineContext, FragmentWriter, Losses, Piece, Prediction
+from drivetrain import BaseEngine, Batch, Checkpoint, EngineContext, FragmentWriter, Losses, Piece, Prediction, UserError
 
 from .config import DeepSpeedConfig
+from .groups import hyperparameters_of, restore_hyperparameters
+from .offload import check_memory, offload_settings
 from .ordered import OrderedReduction
-from .pieces import frozen_pieces, prepare_state, trained_pieces
+from .pieces import frozen_pieces, prepare_state, spread_weights, trained_pieces
 from .setup import import_deepspeed
 
 
@@ -25,9 +27,16 @@ class DeepSpeedEngine(BaseEngine):
         self.demands = "calls" if self.stage == 3 else "nothing"
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", **_alone(context))
         model = context.build_model().to(device)
+        if self.stage == 3:
+            _refuse_for_stage_3(context, model)
+        context.comm.together(lambda: check_memory(config.offload, sum(p.numel() for p in model.parameters()), context.comm))
+        inner = context.build_optimizer(model)
+        hyperparameters = hyperparameters_of(inner)
         self.engine, optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=context.build_optimizer(model), config=_settings(config, context), dist_init_required=False
+            model=model, optimizer=inner, config=_settings(config, context), dist_init_required=False
         )
+        if self.stage:
+            restore_hyperparameters(optimizer, self.stage, hyperparameters)
         if self.stage and context.comm.world > 1:
             OrderedReduction(optimizer, context.comm, fill=self.stage < 3)
         super().__init__(context, self.engine.module, optimizer)
@@ -56,15 +65,15 @@ class DeepSpeedEngine(BaseEngine):
             return self.engine(batch.to(self.device))
 
     def save(self, writer: FragmentWriter) -> None:
-        writer.add_pieces(self._pieces(self.stage == 0), self._inner)
-        if self.context.comm.rank == 0:
-            writer.add_buffers(self.model)
+        self.hand_over(writer, self._inner, shared_out=self.stage == 0)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """The optimizer's state; the weights were loaded before ZeRO cut them (see `EngineContext.build_model`)."""
         prepare_state(self.optimizer, self.stage)
-        checkpoint.load_pieces(self._pieces(shared_out=False), self._inner)
-        self.steps = checkpoint.step
+        self.take_over(checkpoint, self._inner)
+
+    def spread(self) -> None:
+        spread_weights(self.optimizer, self.stage)
 
     @property
     def _inner(self) -> torch.optim.Optimizer:
@@ -72,12 +81,21 @@ class DeepSpeedEngine(BaseEngine):
         optimizer: Any = self.optimizer
         return optimizer.optimizer if self.stage else optimizer
 
-    def _pieces(self, shared_out: bool) -> list[Piece]:
-        """What this rank holds; at stage 0, where all hold all, its share of it if ``shared_out``."""
+    def pieces(self, shared_out: bool = False) -> list[Piece]:
         comm = self.context.comm
         trained = trained_pieces(self.engine, self.optimizer, self.stage, comm.rank)
         pieces = [*trained, *frozen_pieces(self.model, self.stage, comm.rank, comm.world)]
         return pieces[comm.rank :: comm.world] if shared_out else pieces
+
+
+def _refuse_for_stage_3(context: EngineContext, model: torch.nn.Module) -> None:
+    """Raises UserError, naming it, for what stages 0 to 2 do and stage 3 does not."""
+    if context.compiled:
+        raise UserError("train.compile does not go with ZeRO stage 3, which gathers weights module by module",
+                        remedy="take stage 0, 1 or 2, or ddp")  # fmt: skip
+    if scalars := [name for name, parameter in model.named_parameters() if parameter.dim() == 0]:
+        raise UserError(f"ZeRO stage 3 cannot cut parameters without dimensions: {', '.join(scalars)}",
+                        remedy="give them the shape [1] in the model, or take stage 0, 1 or 2, or ddp")  # fmt: skip
 
 
 def _alone(context: EngineContext) -> dict[str, Any]:
@@ -102,6 +120,7 @@ def _settings(config: DeepSpeedConfig, context: EngineContext) -> dict[str, Any]
         "gradient_clipping": (context.clip or 0.0) if config.zero_stage else 0.0,  # at stage 0 we clip ourselves
         "torch_autocast": {"enabled": context.precision == "bf16", "dtype": "bfloat16"},
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # the recipe's optimizer steps on the host too
         "zero_optimization": {
             "stage": config.zero_stage,
             "reduce_bucket_size": values_a_bucket,
@@ -109,6 +128,7 @@ def _settings(config: DeepSpeedConfig, context: EngineContext) -> dict[str, Any]
             # One order of reduction whatever the timing: what bitwise repeats rest on.
             "overlap_comm": context.comm.device.type == "cuda",
             "contiguous_gradients": True,
+            **offload_settings(config.offload, pin=context.comm.device.type == "cuda"),
         },
         "steps_per_print": 2**31,
     }

@@ -40,6 +40,19 @@ def prepare_state(optimizer: Any, stage: int) -> None:
         optimizer._hp_optimizer_states_linked = False
 
 
+def spread_weights(optimizer: Any, stage: int) -> None:
+    """As at the end of a step: what ranks own goes into the module's parameters, or, at stage 3, into the partitions that are
+    gathered for a forward pass and the small parameters that stay gathered."""
+    if stage in (1, 2):
+        optimizer.update_lp_params()
+    elif stage == 3:
+        optimizer._partition_all_parameters()
+        for group in range(len(optimizer.fp16_groups)):
+            optimizer._reassign_or_swap_out_partitioned_parameters(group)
+        if kept := optimizer.persistent_parameters:
+            kept[0].all_gather(kept)
+
+
 def _piece_of_stage_1_2(optimizer: Any, name: str, parameter: Any, rank: int) -> Piece | None:
     mapping = parameter._hp_mapping
     if mapping is None:  # no part of it lies in this rank's partition

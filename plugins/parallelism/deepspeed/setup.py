@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -27,7 +28,15 @@ def import_deepspeed() -> ModuleType:
     # The shared-memory all-reduce is compiled at first use, wants a compiler, and leaves its buffers behind when a rank is
     # killed; gloo does its work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.runtime.engine.DeepSpeedEngine._broadcast_model = _broadcast_model
     return deepspeed
+
+
+def _broadcast_model(engine: Any) -> None:
+    """In the place of DeepSpeed 0.19's own, which views parameters as bytes: torch refuses that for one without dimensions,
+    such as a learnt temperature. Without `zero.Init`, which is not used here, nothing is cut over ranks by now."""
+    for parameter in engine.module.parameters():
+        torch.distributed.broadcast(parameter.data, src=0)
 
 
 def check_health() -> Iterator[Finding]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median_low
 from threading import Lock
 
-import numpy as np
-
 _FACTOR, _FLOOR_S = 3.0, 0.05
-_FIRST_S, _FIRST_RATE = 1.0, 2**18  # before enough requests have been seen; bytes a second
-_SEEN = 5  # requests before their slowest say something
+_FIRST_S, _FIRST_RATE = 1.0, 2**20  # before enough requests have been seen; bytes a second
+_SEEN = 3  # requests, of all roots, before they say something
+
+
+def patience(paces: Iterable[Pace], size: int) -> float:
+    """Seconds after which a request to one of these roots is asked again elsewhere: three times what all but a 20th of the last
+    ones took, of the root in the middle, so that one that is slow from the start does not set the measure."""
+    seen = [found for pace in paces if (found := pace.seen(size))]
+    if sum(map(len, seen)) < _SEEN:
+        return _FIRST_S + size / _FIRST_RATE
+    return max(_FLOOR_S, _FACTOR * median_low(times[round(0.95 * (len(times) - 1))] for times in seen))
 
 
 @dataclass
@@ -45,13 +54,10 @@ class Pace:
         with self._lock:
             return self._of(size).usual or max(seen.usual for seen in self._sizes.values())
 
-    def patience(self, size: int) -> float:
-        """Seconds after which a request takes unusually long: three times the 95th percentile of the last 200."""
+    def seen(self, size: int) -> list[float]:
+        """Seconds that the last 200 requests of this size took, rising."""
         with self._lock:
-            last = list(self._of(size).last)
-        if len(last) < _SEEN:
-            return _FIRST_S + size / _FIRST_RATE
-        return max(_FLOOR_S, _FACTOR * float(np.percentile(last, 95)))
+            return sorted(self._of(size).last)
 
     def _of(self, size: int) -> _Size:
         return self._sizes.setdefault(size.bit_length() // 4, _Size())

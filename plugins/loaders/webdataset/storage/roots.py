@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from threading import Lock
 
@@ -24,10 +25,11 @@ from drivetrain import DataError, hash_key
 
 from ..shards import Damage
 from .config import StorageConfig
-from .pace import Pace
+from .pace import Pace, patience
 from .stores import NotThere, Refused, Store, open_store
 
 _HEDGED = 0.1  # of the requests
+_LOOK_S = 0.25  # between two looks at what is unusually long: it is learnt while requests are under way
 _BACKOFF_S = (0.05, 10.0)
 _ASIDE_S = (0.5, 30.0)  # how long a root that failed is asked last
 
@@ -53,16 +55,17 @@ class Root:
         self.absent: set[str] = set()
         self.aside_until, self.named = 0.0, False
         self._pool = ThreadPoolExecutor(config.in_flight, "drivetrain-root") if self.store.remote else None
-        self.pace, self._in_flight = Pace(), 0
+        self.pace = Pace()
+        self._in_flight: dict[Future[bytes], float] = {}  # since when
         self._failures, self._lock = 0, Lock()
         self.counters = dict.fromkeys(("seconds", "requests", "bytes", "failures", "hedges", "hedges_won", "bad_reads"), 0.0)
 
     def start(self, read: Read, size: int) -> Future[bytes]:
         """A remote root is read in its own threads, a local one in the caller's."""
         if self._pool:
-            with self._lock:
-                self._in_flight += 1
             future = self._pool.submit(self.timed, read, size)
+            with self._lock:
+                self._in_flight[future] = time.monotonic()
             future.add_done_callback(self._landed)
             return future
         future = Future[bytes]()
@@ -73,8 +76,12 @@ class Root:
         return future
 
     def expected(self, size: int) -> float:
-        """Seconds until a request that is sent now should be answered; 0 before the first answer."""
-        return self.pace.usual(size) * (self._in_flight + 1)
+        """Seconds until a request that is sent now should be answered; 0 before the first answer. One that waits already says
+        more of a root than the quick answers before it."""
+        with self._lock:
+            began = list(self._in_flight.values())
+        waited = time.monotonic() - min(began) if began else 0.0
+        return max(self.pace.usual(size), waited) * (len(began) + 1)
 
     def count(self, name: str, value: float = 1) -> None:
         with self._lock:
@@ -84,9 +91,9 @@ class Root:
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _landed(self, _: Future[bytes]) -> None:
+    def _landed(self, future: Future[bytes]) -> None:
         with self._lock:
-            self._in_flight -= 1
+            self._in_flight.pop(future, None)
 
     def timed(self, read: Read, size: int) -> bytes:
         began = time.monotonic()
@@ -213,21 +220,21 @@ class Roots:
         left, running, result = deque(candidates), dict[Future[bytes], tuple[Root, bool]](), _Round()
         if self._config.hedge and len(candidates) == 1 and candidates[0].store.remote:
             left.append(candidates[0])
-        hedging, answered = False, set[Root]()
+        hedging, answered, asked = False, set[Root](), time.monotonic()
         while left or running:
             if left and (hedging or not running):
                 root = left.popleft()
                 if hedging or root not in answered:
                     root.count("hedges", hedging)
-                    running[root.start(read, size)] = root, hedging
+                    running[root.start(read, size)], asked = (root, hedging), time.monotonic()
             if not running:
                 continue
             last = [root for root, _ in running.values()][-1]
-            patience = last.pace.patience(size) if left and self._may_hedge() else None
-            done, _ = wait(running, patience, FIRST_COMPLETED)
-            hedging = not done
-            if hedging and patience is not None:
-                last.pace.waited(size, patience)
+            late = asked + self._patience(size) if left and self._may_hedge() else inf
+            done, _ = wait(running, min(_LOOK_S, max(0.0, late - time.monotonic())), FIRST_COMPLETED)
+            hedging = not done and time.monotonic() >= late
+            if hedging:
+                last.pace.waited(size, late - asked)
             for future in done:
                 root, hedged = running.pop(future)
                 answered.add(root)
@@ -239,6 +246,9 @@ class Roots:
                         other.cancel()
                     return data
         return result
+
+    def _patience(self, size: int) -> float:
+        return patience((root.pace for root in self.roots), size)
 
     def _may_hedge(self) -> bool:
         """Where all roots are slow, asking twice makes them slower: what one root can have in flight, and a share of all."""

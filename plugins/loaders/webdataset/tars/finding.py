@@ -35,8 +35,14 @@ class Tar:
         return quote(self.name.removesuffix(".tar"), safe="")
 
     @property
+    def changed(self) -> bool:
+        """Whether it is by now another one."""
+        about = os.stat(self.path)
+        return (about.st_size, about.st_mtime_ns) != (self.size, self.time)
+
+    @property
     def id(self) -> str:
-        """Of the tar as it is now."""
+        """Of the tar as it is."""
         return _digest([INDEXER, str(self.path), self.size, self.time])
 
 

@@ -76,8 +76,10 @@ def _alone(path: Path, tars: Tars) -> Iterator[None]:
 def _make(tars: Tars, home: Path, folder: Path) -> None:
     with Progress("indexing", len(tars.tars), "tar") as progress:
         parts = _Walker(home / "tars", progress).walk(tars)
-        aside = folder.with_name(f"{TEMPORARY}{folder.name}-{socket.gethostname()}-{os.getpid()}")
-        shutil.rmtree(aside, ignore_errors=True)
+        mine = f"{TEMPORARY}{folder.name}-{socket.gethostname()}"
+        for left in folder.parent.glob(f"{mine}-*"):  # by a process of this node that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        aside = folder.with_name(f"{mine}-{os.getpid()}")
         aside.mkdir()
         try:
             said = write_set(aside, tars, parts, home / "tars")
@@ -132,6 +134,8 @@ class _Walker:
             table, rows = walk(tar.path, tar.shard, self._advance)
         except (BadTar, OSError) as error:
             return str(error)
+        if tar.changed:
+            return "it was written to while it was read"
         write_atomically(path.with_suffix(".idx"), table.to_bytes())
         write_rows(path, rows)
         self._advance(0, 1)

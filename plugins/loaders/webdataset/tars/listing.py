@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import drivetrain
 from drivetrain import TASKS, DataError
 
-from ..assembly import SHARD_SCHEMA, add_sizes
+from ..assembly import add_sizes, write_shards
 from ..checks import DETECTION
 from ..rows import IndexWriter, ShardRows, hashes, repeated_hashes
-from ..shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, SHARDS_FILE, content_id, order_id, write_atomically
+from ..shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, content_id, order_id, write_atomically
 from .finding import CLASSES_FILE, Tar, Tars
 from .walking import Notes
 
@@ -44,8 +43,7 @@ def write_set(out: Path, tars: Tars, parts: Sequence[ShardRows], tables: Path) -
     listed = [(tar.shard, len(rows.table), rows.bytes, rows.checksum) for tar, rows in used]
     for tar, _ in used:
         _link(tables / f"{tar.id}.idx", out / f"{tar.shard}.idx")
-    table = pa.table(dict(zip(SHARD_SCHEMA.names, map(list, zip(*listed)))), schema=SHARD_SCHEMA)
-    pq.write_table(table, out / SHARDS_FILE, compression="zstd")
+    write_shards(out, list(zip(*listed)))
     info = _info(listed, [rows for _, rows in used])
     write_atomically(out / DATASET_FILE, (json.dumps(info, indent=1) + "\n").encode())
     return _said(tars, info, parts, len(tars.tars) - len(used))

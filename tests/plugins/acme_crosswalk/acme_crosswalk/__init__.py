@@ -1,6 +1,6 @@
-"""A small segmentation network, as a third party would ship it."""
+"""A small segmentation network and an optimizer, as a third party would ship them."""
 
-from drivetrain import ModelPlugin, hookimpl
+from drivetrain import ModelPlugin, OptimizerPlugin, hookimpl
 
 
 @hookimpl
@@ -13,5 +13,17 @@ def drivetrain_models():
             config="acme_crosswalk.config:CrosswalkConfig",
             factory="acme_crosswalk.model:build",
             api_version=1,
+        )
+    ]
+
+
+@hookimpl
+def drivetrain_optimizers():
+    return [
+        OptimizerPlugin(
+            name="signs",
+            about="The sign of the momentum, softened",
+            config="acme_crosswalk.config:SignsConfig",
+            factory="acme_crosswalk.optimizer:build",
         )
     ]
