@@ -134,7 +134,7 @@ def _areas(xyxy: np.ndarray, attributes: list[dict[str, Any]] | None) -> np.ndar
     return areas
 
 
-def _rows(pictures: Sequence[_Truth] | Sequence[_Detections]) -> list[dict[str, Any]]:
+def _rows(pictures: Sequence[Any]) -> list[dict[str, Any]]:
     return [row for image, boxes in enumerate(pictures) for row in _annotations(image, boxes)]
 
 

@@ -39,14 +39,16 @@ class Places:
     def of(self, pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """uint16 of the shape of ``pixels`` (int32 ids): 0 void, 1 unknown, 2 + k the k-th of ``ids``."""
         self._table[ids] = np.arange(2, len(ids) + 2)
-        places = self._table[pixels]
+        places = self._table.take(pixels)
         self._table[ids] = _UNKNOWN
         return places
 
 
 def shared_pixels(truth: np.ndarray, found: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """int64 [rows, columns]: pixels of each pair of places (`Places.of`)."""
-    pairs = truth.astype(np.int32) * columns + found
+    pairs = truth.astype(np.intp)
+    pairs *= columns
+    pairs += found
     return np.bincount(pairs.ravel(), minlength=rows * columns).reshape(rows, columns)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import cv2
@@ -27,21 +30,28 @@ class PanopticScored:
     nothing = None
 
     def __init__(self, truth: Path, predictions: Path, ids: Sequence[str] | None):
-        labels, found = _Side(truth), _Side(predictions)
-        self.names, self.things, place = _categories(labels)
-        self.keys = self.scenes = labels.keys() if ids is None else list(ids)
+        self.labels, self.found = _Side(truth), _Side(predictions)
+        self.names, self.things, self._class_of = _categories(self.labels)
+        self.keys = self.scenes = self.labels.keys() if ids is None else list(ids)
         self.counts = np.zeros((len(self.keys), len(self.names), 4))
-        places = Places()
-        for counts, key in zip(self.counts, self.keys):
-            one, other = labels.segments(key, place), found.segments(key, place)
-            pixels = [side.pixels(key) for side in (labels, found)]
-            if pixels[0].shape != pixels[1].shape:
-                raise DataError(f"is {pixels[1].shape} pixels, its truth {pixels[0].shape}", where=str(found.png(key)),
-                                remedy="[rows, columns]; panoptic segments are scored at the truth's resolution")  # fmt: skip
-            of_truth, of_found = (places.of(p, s.ids) for p, s in zip(pixels, (one, other)))
-            shared = shared_pixels(of_truth, of_found, len(one.ids) + 2, len(other.ids) + 2)
-            found.refuse_unknown(key, shared, other)
-            counts[:] = match(shared, one, other, len(self.names))
+        self._of_thread = local()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # a thread holds one pair of pictures
+            for counts, counted in zip(self.counts, threads.map(self._count, self.keys)):
+                counts[:] = counted
+
+    def _count(self, key: str) -> np.ndarray:
+        if not hasattr(self._of_thread, "places"):
+            self._of_thread.places = Places()
+        truth, found = self.labels.segments(key, self._class_of), self.found.segments(key, self._class_of)
+        pixels, said = self.labels.pixels(key), self.found.pixels(key)
+        if pixels.shape != said.shape:
+            raise DataError(f"is {said.shape} pixels, its truth {pixels.shape}", where=str(self.found.png(key)),
+                            remedy="[rows, columns]; panoptic segments are scored at the truth's resolution")  # fmt: skip
+        places: Places = self._of_thread.places
+        of_truth, of_found = places.of(pixels, truth.ids), places.of(said, found.ids)
+        shared = shared_pixels(of_truth, of_found, len(truth.ids) + 2, len(found.ids) + 2)
+        self.found.refuse_unknown(key, shared, found)
+        return match(shared, truth, found, len(self.names))
 
     def figures(self, times: np.ndarray) -> dict[str, Any]:
         return quality(np.tensordot(times, self.counts, 1), self.names, self.things)
@@ -97,9 +107,7 @@ class _Side:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
         if picture is None:
             raise DataError("no picture that can be read", where=str(path), remedy=f"expected {_FORMAT}")
-        wide = np.empty((*picture.shape[:2], 4), np.uint8)
-        wide[..., :3], wide[..., 3] = picture[..., ::-1], 0
-        return wide.view("<i4")[..., 0]
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGBA).view("<i4")[..., 0] & 0xFFFFFF  # the fourth byte is alpha
 
     def refuse_unknown(self, key: str, shared: np.ndarray, segments: Segments) -> None:
         """Raises DataError where picture and json of a prediction do not name the same segments."""
