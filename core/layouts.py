@@ -24,7 +24,7 @@ def check_layout(what: str, root: Path, wanted: Sequence[str]) -> None:
     Raises DataError naming what is missing and what is there instead, or the folder close by that has all of it."""
     missing = [name for name in wanted if not _is_there(root, name)]
     if missing:
-        raise DataError(f"{what}'s layout is not complete: missing {', '.join(missing)}", where=str(root),
+        raise DataError(f"the layout of {what} is not complete: missing {', '.join(missing)}", where=str(root),
                         remedy=_instead(root, wanted))  # fmt: skip
 
 

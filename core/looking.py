@@ -26,8 +26,8 @@ _PICTURES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
 
 def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path, keys: Sequence[str] = (),
                     shuffle: int | None = None) -> None:  # fmt: skip
-    """Frames of a shard set with their labels drawn in the dataset's own classes: those of ``keys``, else ``count`` of them,
-    spread over the set, or drawn by the seed ``shuffle``. Raises DataError for a key that is not in the set."""
+    """Frames of a shard set, every camera with its labels in the dataset's own classes: those of ``keys``, else ``count`` of
+    them, spread over the set, or drawn by the seed ``shuffle``. Raises DataError for a key that is not in the set."""
     if keys:
         numbers = _numbers_of(keys, shards)
     elif shuffle is not None:
@@ -39,9 +39,10 @@ def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path, keys:
     tiles, captions = [], []
     for number in numbers:
         frame = shards.frame(int(number))
-        panel = panel_of(None, frame)
-        tiles.append(draw_labels(panel.image, panel.truth, shards.classes))
-        captions.append(" ".join([frame.key, *frame.tags.values()]))
+        for name, camera in frame.cameras.items():
+            panel = panel_of(None, dataclasses.replace(frame, cameras={name: camera}))
+            tiles.append(draw_labels(panel.image, panel.truth, shards.classes))
+            captions.append(" ".join([frame.key, *([name] if len(frame.cameras) > 1 else []), *frame.tags.values()]))
     save_png(out, contact_sheet(tiles, columns, captions))
 
 

@@ -61,7 +61,7 @@ class Cityscapes:
         check_layout("Cityscapes", root, [f"leftImg8bit/{split}/", *([f"{labels}/{split}/"] if split != "test" else [])])
         pictures = sorted((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
         refs = [Ref(str(root), split, path.parent.name, path.name.removesuffix("_leftImg8bit.png")) for path in pictures]
-        kinds = [] if split == "test" else [(labels, f"{labels}_{end}") for end in self._ends()]
+        kinds: list[tuple[str, str]] = [] if split == "test" else [(labels, f"{labels}_{end}") for end in self._ends()]
         if (root / "camera" / split).is_dir():
             kinds.append(("camera", "camera.json"))
         check_files(f"{root}: split {split}", (ref.file(*kind) for kind in kinds for ref in refs))

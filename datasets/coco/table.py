@@ -105,8 +105,8 @@ def _name(image: Mapping) -> str:
     return image["file_name"] if "file_name" in image else "/".join(image["coco_url"].split("/")[-2:])
 
 
-def _column(said: Sequence[Mapping], name: str, unknown: float) -> list[float] | None:
-    return [one.get(name, unknown) for one in said] if any(name in one for one in said) else None
+def _column(said: Sequence[Mapping], name: str, unknown: float) -> np.ndarray | None:
+    return np.array([one.get(name, unknown) for one in said]) if any(name in one for one in said) else None
 
 
 def _attributes(said: Sequence[Mapping]) -> list[dict[str, Any]] | None:

@@ -64,8 +64,8 @@ class Nuscenes:
         labelled = ref.split not in ("test", "v1.0-test")
         frame = Frame(sample.token, sample.scene, dict(tables.tags[sample.scene]))
         for one in self._wanted(sample):
-            place = {"sensor_to_ego": pose(tables.calibrations[one.calibration]), "ego_to_world": pose(tables.poses[one.pose])}
-            place |= {"timestamp": one.timestamp * 1000}
+            place: dict[str, Any] = {"timestamp": one.timestamp * 1000}
+            place |= {"sensor_to_ego": pose(tables.calibrations[one.calibration]), "ego_to_world": pose(tables.poses[one.pose])}
             if one.channel == LIDAR:
                 frame.lidars[one.channel.lower()] = Lidar(_points(Path(ref.root, one.file)), _LIDAR_FIELDS, **place)
                 continue

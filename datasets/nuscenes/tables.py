@@ -62,6 +62,7 @@ class Tables:
 def read_tables(root: Path, version: str, chosen: Callable[[str], bool]) -> Tables:
     """The keyframes of the ``chosen`` scenes, in the order of the scenes and of time. Raises DataError for a table that is
     missing, or in which something is."""
+    check_layout("nuScenes", root, [f"{version}/"])
     check_layout("nuScenes", root, [f"{version}/{name}.json" for name in NAMES])
     try:
         return _Reader(root / version).tables(chosen)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from unit.layouts_made import CAMERA, save
+from unit.layouts_made import CAMERA, png, save
 
 from drivetrain import Frame
 
@@ -43,6 +43,7 @@ def write_nuscenes(root: Path, frames: list[Frame], version: str = "v1.0-mini") 
     tables |= _fixed(frames[0].cameras[CAMERA].intrinsics)
     for number, frame in enumerate(frames):
         _add_sample(root, tables, list(SCENES)[number // 2], number, frame)
+    save(root / "maps/map.png", png(np.zeros((8, 8), np.uint8)))
     for name, rows in tables.items():
         save(root / version / f"{name}.json", json.dumps(rows, indent=0))
 
@@ -62,7 +63,7 @@ def _fixed(intrinsics: np.ndarray) -> dict[str, list]:
         "sensor": [{"token": f"s{c}", "channel": c, "modality": "camera" if c != LIDAR else "lidar"} for c in (*RIG, LIDAR)],
         "calibrated_sensor": [*calibrated, {"token": f"c{LIDAR}", **lidar}],
         "log": [{"token": "l", "logfile": "n1", "vehicle": "n", "date_captured": "", "location": "singapore-onenorth"}],
-        "map": [{"token": "m", "log_tokens": ["l"], "category": "semantic_prior", "filename": "maps/none.png"}],
+        "map": [{"token": "m", "log_tokens": ["l"], "category": "semantic_prior", "filename": "maps/map.png"}],
         "scene": [{"token": name, "name": name, "description": said, **more} for name, said in SCENES.items()],
         "category": [{"token": f"k{c}", "name": c, "description": ""} for c in categories],
         "attribute": [{"token": "a", "name": "vehicle.parked", "description": ""}],

@@ -87,6 +87,30 @@ def test_cameras_boxes_and_tags(root, synthetic_frames):
     assert car.xyxy[0].tolist() == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize("which", ["real", "made"])
+def test_the_official_toolkit_opens_it_and_exports_the_same_boxes(which, request):
+    official = pytest.importorskip("nuscenes.scripts.export_2d_annotations_as_json")
+    real = which == "real"
+    root = request.getfixturevalue("shared") / "data" / "nuscenes_keyframe" if real else request.getfixturevalue("root")
+    official.nusc = official.NuScenes("v1.0-mini", dataroot=str(root), verbose=False)
+    one, compared = dataset(), 0
+    for frame in map(one.load, one.index(root, "v1.0-mini")):
+        sample = official.nusc.get("sample", frame.key)
+        for name, camera in frame.cameras.items():
+            post = official.post_process_coords
+            official.post_process_coords = lambda found, size=(camera.width, camera.height), post=post: post(found, size)
+            theirs = official.get_2d_boxes(sample["data"][name.upper()], ["", "1", "2", "3", "4"])
+            official.post_process_coords = post
+            ours = sorted(camera.boxes.xyxy.tolist())
+            np.testing.assert_allclose(ours, sorted(record["bbox_corners"] for record in theirs), atol=1e-3)
+            reading = official.nusc.get("sample_data", sample["data"][name.upper()])
+            calibrated = official.nusc.get("calibrated_sensor", reading["calibrated_sensor_token"])
+            turn = official.Quaternion(calibrated["rotation"]).rotation_matrix
+            np.testing.assert_allclose(camera.sensor_to_ego[:3, :3], turn, atol=1e-9)
+            compared += len(theirs)
+    assert compared == (84 if real else 16)
+
+
 def test_the_extent_is_that_of_the_hull_within_the_picture():
     """Against a fine grid of points on the box's faces."""
     rng = np.random.default_rng(0)
@@ -120,6 +144,9 @@ def test_the_test_split_is_not_labelled(root):
 
 
 def test_what_is_wrong_is_named(root):
+    with pytest.raises(DataError, match=r"missing v1.0-trainval/\n(.|\n)*found: maps/, samples/, v1.0-mini/"):
+        dataset().index(root, "val")
+    (root / "v1.0-trainval").mkdir()
     with pytest.raises(DataError, match=r"missing v1.0-trainval/attribute.json, v1.0-trainval/calibrated_sensor.json"):
         dataset().index(root, "val")
     with pytest.raises(DataError, match=r"no split 'mini'(.|\n)*did you mean 'mini_val' or 'mini_train'"):
