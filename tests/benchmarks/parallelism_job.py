@@ -70,8 +70,9 @@ def seeded(batches: list[Batch], seed: int) -> Iterator[Batch]:
 
 
 def context_of(recipe: Recipe, comm: Comm, lr_factor: Callable[[int], float]) -> EngineContext:
+    build = recipe.plugin("optimizer").build
     return EngineContext(
-        comm, lambda: build_model(recipe), lambda model: build_optimizer(recipe.plugin("optimizer").build, model, recipe.optimizer),
+        comm, lambda: build_model(recipe), lambda model: build_optimizer(build, model, recipe.optimizer),
         lr_factor, recipe.precision, recipe.batch.slots // comm.world, recipe.batch.micro, recipe.train.clip,
         check_steps=WARM,
     )  # fmt: skip
