@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from drivetrain.__main__ import main
-from drivetrain.checkpoint import checkpoint_path, whole_pieces
+from drivetrain.checkpoint import Checkpoint, checkpoint_path, whole_pieces
 from drivetrain.saving import FragmentWriter, commit
 from drivetrain.weights import initialise, read_weights
 
@@ -89,7 +89,7 @@ def test_export_writes_plain_weights_that_load_anywhere(run, tmp_path, words, av
                     "classes": {"semantic_segmentation": ["road", "car"]}}  # fmt: skip
     other = model_of(99)
     assert initialise(other, read_weights(str(out))).missing == []
-    original = read_weights(str(run))
+    original = Checkpoint(checkpoint_path(run / "checkpoints", 4)).weights()
     parameters = {name for name, _ in other.named_parameters()}
     for name, value in other.state_dict().items():
         assert torch.equal(value, original[name] / 2 if averaged and name in parameters else original[name])
