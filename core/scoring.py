@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,19 @@ def mapped(figures: Figures, change: Any, path: tuple[str, ...] = ()) -> dict[st
     }
 
 
-def differences(ours: Scored, theirs: Scored, times: np.ndarray, scenes: np.ndarray, draws: int, seed: int) -> dict[str, Any]:
+def differences(ours: Scored, theirs: Scored, times: np.ndarray, scenes: np.ndarray, draws: int, seed: int,
+                progress: Callable[[int], Any] = lambda _: None) -> dict[str, Any]:  # fmt: skip
     """What ``ours`` has more than ``theirs``, number by number: ``value``, and ``low`` and ``high``, the ends of the 95 %
     interval of a paired bootstrap over scenes (Efron, 1979; percentiles), None where a draw has no such number."""
     one, other = (dict(flat(scored.figures(times))) for scored in (ours, theirs))
     drawn: dict[tuple[str, ...], list[float]] = {path: [] for path in one}
-    for again in resamples(times, scenes, draws, seed):
+    for done, again in enumerate(resamples(times, scenes, draws, seed), start=1):
         first, second = (dict(flat(scored.figures(again))) for scored in (ours, theirs))
         for path, values in drawn.items():
             difference = _minus(first.get(path), second.get(path))
             if difference is not None:
                 values.append(difference)
+        progress(done)
 
     def entry(path: tuple[str, ...], _: Any) -> dict[str, float | None]:
         value, values = _minus(one[path], other.get(path)), drawn[path]

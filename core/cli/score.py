@@ -31,6 +31,7 @@ def score(
     from ..data import build_with, parse_options
     from ..files import read_lines
     from ..manager import get_manager
+    from ..progress import Progress
     from ..scoring import compared, differences, frames_that_count, table
 
     given = parse_options(option) | {k: v for k, v in (("classes", classes), ("ignore", ignore)) if v is not None}
@@ -43,7 +44,8 @@ def score(
         print(json.dumps(_official(figures, scored), indent=1) if as_json else "\n".join(table(figures)))
         return
     other = scorer(truth, against, names)
-    difference = differences(scored, other, times, scenes, draws, seed)
+    with Progress("resampling", draws, "draw") as progress:
+        difference = differences(scored, other, times, scenes, draws, seed, progress.advance)
     theirs = other.figures(times)
     if as_json:
         both = {"against": _official(theirs, other), "difference": difference}

@@ -48,6 +48,7 @@ def test_by_hand(tmp_path):
     assert (road["tp"], road["fp"], road["fn"], road["iou_sum"]) == (1, 1, 0, 0.75)
     assert (car["tp"], car["fp"], car["fn"], car["iou_sum"]) == (1, 0, 0, 0.75)
     assert got["Stuff"] == {"pq": 0.5, "sq": 0.75, "rq": pytest.approx(2 / 3), "n": 1} and got["Things"]["pq"] == 0.75
+    assert official(PanopticScored(tmp_path / "truth", tmp_path / "found", ["a"])) == got  # the folders named
     none = official(PanopticScored(*written(tmp_path), None), np.array([0]))
     assert none["All"] == {"pq": None, "sq": None, "rq": None, "n": 0}
 

@@ -58,9 +58,10 @@ class PanopticScored:
 
 
 class _Side:
-    """One json and its folder of PNGs."""
+    """One json and its folder of PNGs; either may be named."""
 
     def __init__(self, path: Path):
+        path = path.with_name(f"{path.name}.json") if path.is_dir() else path
         self.path, self.data = path, read_official_json(path, _FORMAT)
         if not isinstance(self.data, dict) or not isinstance(self.data.get("annotations"), list):
             raise wrong_json(path, [], "has no list 'annotations'", f"expected {_FORMAT}")
