@@ -26,7 +26,7 @@ def checkpoint_blocks(model: Model, chosen: bool | Sequence[str]) -> None:
 def _names(model: Model, chosen: bool | Sequence[str]) -> list[str]:
     modules = {name: module for name, module in model.named_modules() if name}
     if isinstance(chosen, bool):
-        layers = [name for name in model.layers() if name in modules] if chosen else []
+        layers = [name for name in model.layer_names() if name in modules] if chosen else []
         return [name for name in layers if any(True for _ in modules[name].children())]
     found = [name for pattern in chosen for name in matching(pattern, modules, "module", "train.activation_checkpointing")]
     return [name for name in dict.fromkeys(found) if not any(name.startswith(f"{other}.") for other in found)]

@@ -64,7 +64,7 @@ def lr_factors(model: nn.Module, trained: Names, keys: OptimizerKeys) -> dict[st
     """Each parameter's share of the learning rate: what its layer and the patterns that are found in its name say."""
     factors = dict.fromkeys(trained, 1.0)
     if keys.layer_decay is not None:
-        layers = model.layers() if isinstance(model, Model) else []
+        layers = model.layer_names() if isinstance(model, Model) else []
         for depth, prefix in enumerate(reversed(layers)):
             for name in trained:
                 if name == prefix or name.startswith(f"{prefix}."):

@@ -44,7 +44,7 @@ class Model(nn.Module):
         """The weights that this model's library publishes under a name, for ``model.init_from``; None if it knows none."""
         return None
 
-    def layers(self) -> list[str]:
+    def layer_names(self) -> list[str]:
         """The modules, from the input to the output, whose learning rates ``optimizer.layer_decay`` lets fall towards the
         input. By default the model's blocks (`block_names`)."""
         return block_names(self)

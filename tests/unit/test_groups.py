@@ -39,7 +39,7 @@ def test_by_default_there_is_one_group_in_the_models_order():
 
 
 def test_blocks_are_found_from_the_input_to_the_output():
-    assert Net().layers() == ["net.backbone.0", "net.backbone.1", "net.backbone.2", "net.head"]
+    assert Net().layer_names() == ["net.backbone.0", "net.backbone.1", "net.backbone.2", "net.head"]
     assert block_names(nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))) == ["0", "2"]
 
 
