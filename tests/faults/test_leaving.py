@@ -20,7 +20,8 @@ from drivetrain.checkpoint import newest_checkpoint
 from drivetrain.run import read_records
 
 FAULTY = str(Path(__file__).with_name("faulty.py"))
-LONG = ["train.steps=1000", "checkpoint.every=2", "evaluation.at_end=false"]
+LONG = ["train.steps=1000", "checkpoint.every=2", "checkpoint.asynchronous=false", "evaluation.at_end=false"]
+"""Saves are not under way while the fault happens: which one is the newest is known."""
 PATIENCE = 200  # seconds for a start on a machine that does other things
 seldom = pytest.mark.skipif("DRIVETRAIN_FAULTS" not in os.environ, reason="takes a while: make faults")
 
