@@ -206,11 +206,10 @@ class Loader(Protocol):
 @dataclass(frozen=True)
 class EngineContext:
     """What an engine is made of. ``build_model`` may be called inside a context that partitions parameters at birth;
-    ``build_optimizer(model)``, over its trained
-    parameters; ``lr_factor(step)``; ``precision`` is ``fp32`` or ``bf16``; ``accumulation`` is the
-    number of micro-batches a rank computes a step; ``clip`` the largest gradient norm, None for no clipping; in the first
-    ``check_steps`` steps ranks compare what their losses depend on; ``ema``: keep a running mean of the weights;
-    ``compiled``: the model's losses are, which an engine that cannot do with it refuses."""
+    ``build_optimizer(model)`` is over its trained parameters; ``lr_factor(step)``; ``precision`` is ``fp32`` or ``bf16``;
+    ``accumulation`` is the number of micro-batches a rank computes a step; ``clip`` the largest gradient norm, None for no
+    clipping; in the first ``check_steps`` steps ranks compare what their losses depend on; ``ema``: keep a running mean of
+    the weights; ``compiled``: the model's losses are, which an engine that cannot do with it refuses."""
 
     comm: Comm
     build_model: Callable[[], torch.nn.Module]
