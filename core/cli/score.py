@@ -39,7 +39,8 @@ def score(
     names = None if ids is None else [line.strip() for line in read_lines(ids)]
     scored = scorer(truth, predictions, names)
     other = None if against is None else scorer(truth, against, names)
-    reports = {one: _report(scored, other, one, index, draws, seed) for one in where or [None]}
+    slices: list[str | None] = [*where] or [None]
+    reports = {one: _report(scored, other, one, index, draws, seed) for one in slices}
     if as_json:
         nests = {one: _as_json(scored, other, *report) for one, report in reports.items()}
         print(json.dumps({"slices": nests} if len(where) > 1 else next(iter(nests.values())), indent=1))

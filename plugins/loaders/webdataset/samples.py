@@ -89,11 +89,7 @@ def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Read
         had = ", ".join(sorted(shards.classes)) or "no task"
         raise RecipeError(f"source {source.name!r} ({shards.path}) has no labels of {task}: it has {had}",
                           where=source.where, near=near_matches(task, shards.classes), remedy=masks)  # fmt: skip
-    infos = shards.classes.get(task, ())
-    # A recipe's taxonomy is flat: what it ignores or drops may be another task's.
-    names = {info.name for info in infos}
-    elsewhere = {info.name for others in shards.classes.values() for info in others} - names
-    mapping = {name: target for name, target in source.taxonomy.get(task, {}).items() if name not in elsewhere}
+    infos, mapping = shards.classes.get(task, ()), source.taxonomy.get(task, {})
     undeclared = np.ones(256, np.uint8)
     undeclared[[info.id for info in infos if info.id < 256] + [IGNORE]] = 0
     return Reader(Taxonomy.build(source.name, task, infos, spec.classes[task], mapping, source.where), undeclared)
