@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         TrackerContext,
         TrainingStream,
     )
+    from .cuboids import cuboid_corners, cuboid_extents, pose_matrix, rotation_matrices
     from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
     from .engine import BaseEngine, ReplicaEngine, TorchEngine
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         read_json,
         read_mask,
         read_picture,
+        read_table,
     )
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
@@ -111,6 +113,7 @@ _HOMES = {
     "config": "PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
     "Scored Scorer ShardSet Source StepResult Tracker TrackerContext TrainingStream",
+    "cuboids": "cuboid_corners cuboid_extents pose_matrix rotation_matrices",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
     "engine": "BaseEngine ReplicaEngine TorchEngine",
@@ -119,7 +122,8 @@ _HOMES = {
     "decode_key encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View clip_line map_boxes",
     "lanes": "Lanes lanes_from_json lanes_to_json",
-    "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
+    "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
+    "read_table",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from .errors import RecipeError
 from .where import Where
@@ -39,6 +39,10 @@ Count = Annotated[int, Field(ge=1)]
 Pattern = Annotated[str, AfterValidator(_compiles)]
 """A regular expression, looked for anywhere in a name."""
 ClassNames = Annotated[list[str], Field(max_length=255)]
+_ENTRIES: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+_PARTS = {"type": "array", "items": {"anyOf": [{"type": "string"}, _ENTRIES]}}
+Mapped = Annotated[dict[str, str], WithJsonSchema({"anyOf": [_ENTRIES, {"type": "string"}, _PARTS]})]
+"""Source class -> class, ``ignore`` or ``drop``. A recipe may also name shipped ones, which are put in before it is checked."""
 
 
 class Section(BaseModel):
@@ -71,7 +75,7 @@ class SourceSection(Addressed):
     view: str | None = Field(None, description="a folder that a curation wrote: the frames it excludes are left out")
     weight: float | None = Field(None, ge=0, description="in training, its share of the samples, beside the others' weights")
     balance: BalanceSection | None = Field(None, description="in training, how often frames of rare classes are seen")
-    taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
+    taxonomy: Mapped = Field({}, description="as in data.taxonomy, which it goes before")
     overlays: list[str] = Field([], description="folders of labels that lie over the shards' own, the later ones on top")
     join: dict[str, JoinSection] = Field({}, description="sets whose sensors are added, by the nearest time in a scene")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
@@ -101,7 +105,9 @@ class DataSection(Section):
     cameras: list[str] | None = Field(None, description="which cameras; null: the shard set's only one")
     lidars: list[str] = Field([], description="which lidars and radars; none: no sweep is read")
     clip: ClipSection = Field(default_factory=lambda: ClipSection.model_validate({}))
-    taxonomy: dict[str, dict[str, str]] = Field({}, description="per source: its class -> class, ignore or drop")
+    taxonomy: dict[str, Mapped] = Field(
+        {}, description="per source: its class -> class, ignore or drop; or DATASET:NAME, a shipped one; or a list of such"
+    )
 
     @field_validator("classes")
     @classmethod
