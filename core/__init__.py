@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         read_mask,
         read_picture,
     )
+    from .metric import PictureMetric
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .official import official_pairs, read_official_json, wrong_json, wrong_line
@@ -116,6 +117,7 @@ _HOMES = {
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
+    "metric": "PictureMetric",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
