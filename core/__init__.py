@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         read_picture,
         read_table,
     )
+    from .metric import PictureMetric
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .official import official_pairs, read_official_json, wrong_json, wrong_line
@@ -124,6 +125,7 @@ _HOMES = {
     "lanes": "Lanes lanes_from_json lanes_to_json",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
     "read_table",
+    "metric": "PictureMetric",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
