@@ -12,9 +12,9 @@ from conftest import BIN, SMALL, drivetrain
 
 from drivetrain import open_run
 
-OVERRIDES = ["model.plugin=road_detector", "model.task=object_detection", "data.classes=[car,truck,pedestrian,cyclist,traffic_sign]",
-             "data.taxonomy=null", "metrics=null", "metrics.coco_map={}", "evaluation.at_end=true", "train.steps=3", "train.clip=10.0",
-             "ema.decay=0.9"]  # fmt: skip
+OVERRIDES = ["model.plugin=road_detector", "model.task=object_detection",
+             "data.classes=[car,truck,pedestrian,cyclist,traffic_sign]", "metrics.miou=null", "metrics.coco_map={}",
+             "evaluation.at_end=true", "train.steps=3", "train.clip=10.0", "ema.decay=0.9"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
