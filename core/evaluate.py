@@ -13,12 +13,14 @@ from .batch import Batch
 from .comm import Comm
 from .contracts import EvaluationStream, Loader, Metric, MetricContext, Panel
 from .errors import UserError
-from .frame import CameraLabels, ClassInfo, Encoded, Frame, encode_key
+from .frame import ClassInfo, Encoded, Frame, encode_key
 from .overlay import PREDICTIONS, Overlay, PartWriter, finish_overlay, is_overlay, prepare_aside
 from .pictures import compare, save_png
 from .prediction import Prediction
 from .progress import Progress
+from .rasters import decoded
 from .recipe import Recipe
+from .slices import Slices
 
 
 def build_metrics(recipe: Recipe) -> dict[str, Metric]:
@@ -37,11 +39,12 @@ def figures(recipe: Recipe, results: Mapping[str, Any]) -> dict[str, float | Non
 
 def evaluate(
     predict: Callable[[Batch], list[Prediction]], stream: EvaluationStream, metrics: Mapping[str, Metric], comm: Comm,
-    out: Path, about: Mapping[str, Any], panels: int = 0, limit: int | None = None,
+    out: Path, about: Mapping[str, Any], panels: int = 0, limit: int | None = None, slices: Slices | None = None,
 ) -> tuple[dict[str, Any], list[Panel]]:  # fmt: skip
     """Predict a split, write the prediction set to ``out``, and return the results, on every rank, with rank 0's panels.
 
     Every rank makes the same number of forwards; a filler's predictions count for nothing. ``limit``: batches, for a trial.
+    ``slices``, of rank 0, have figures of their own under ``slices``. On rank 0 ``metrics`` end with all ranks' frames.
     """
     chosen: list[Panel] = []
     batches = len(stream) if limit is None else min(limit, len(stream))
@@ -58,7 +61,7 @@ def evaluate(
                     chosen += [panel_of(*pair) for pair in shown]
             batch.release()
             progress.advance(number + 1)
-        results = _merge(metrics, comm)
+        results = _merge(metrics, comm, slices)
         missing = sorted({key for keys in comm.all_gather(list(stream.missing)) for key in keys})
         if missing:
             results["missing_frames"] = missing
@@ -79,7 +82,7 @@ def _frames(batch: Batch) -> list[Frame]:
     return batch.frames
 
 
-def _merge(metrics: Mapping[str, Metric], comm: Comm) -> dict[str, Any]:
+def _merge(metrics: Mapping[str, Metric], comm: Comm, slices: Slices | None) -> dict[str, Any]:
     states = comm.gather({name: metric.state() for name, metric in metrics.items()})
 
     def join() -> dict[str, Any] | None:
@@ -88,7 +91,8 @@ def _merge(metrics: Mapping[str, Metric], comm: Comm) -> dict[str, Any]:
         for state in states[1:]:
             for name, metric in metrics.items():
                 metric.merge(state[name])
-        return {name: metric.compute() for name, metric in metrics.items()}
+        results = {name: metric.compute() for name, metric in metrics.items()}
+        return results | ({"slices": slices.figures(metrics)} if slices and slices.where else {})
 
     return comm.broadcast(comm.together(join))
 
@@ -99,20 +103,12 @@ def panel_of(prediction: Prediction | None, frame: Frame) -> Panel:
     assert camera.image is not None
     image = decode_image(camera.image)
     said = prediction.cameras.get(name) if prediction else None
-    mask = decode_mask(camera.semantic) if isinstance(camera.semantic, Encoded) else camera.semantic
-    return Panel(frame.key, image, CameraLabels(camera.boxes, mask), said)
+    return Panel(frame.key, image, decoded(camera), said)
 
 
 def decode_image(image: Encoded) -> np.ndarray:
     """uint8 [H, W, 3] RGB at full size: for looking at, not for training."""
     decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert decoded is not None
-    return decoded
-
-
-def decode_mask(mask: Encoded) -> np.ndarray:
-    """uint8 [H, W] of class ids."""
-    decoded = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert decoded is not None
     return decoded
 

@@ -308,18 +308,22 @@ class _Reading:
     def classes(self, sections: Sections, tasks: tuple[str, ...]) -> Classes:
         """Per task; empty where the recipe's tasks and those with classes are not the same."""
         written, key = sections.data.classes, ("data", "classes")
+        having = [task for task in tasks if TASKS[task].has_classes]
         if isinstance(written, list):
-            if len(tasks) == 1:
-                return {tasks[0]: tuple(written)}
-            self.wrong(f"expected classes for each task: {', '.join(tasks)}", key)
-            return {}
-        for task in tasks:
+            if len(having) > 1:
+                self.wrong(f"expected classes for each task: {', '.join(tasks)}", key)
+                return {}
+            written = dict.fromkeys(having or tasks, written)
+        for task in having:
             if task not in written:
                 self.wrong("is needed, since the model has this task", (*key, task))
-        for task in written:
+        for task, names in written.items():
+            place = (*key, task) if isinstance(sections.data.classes, dict) else key
             if task not in tasks:
-                self.wrong(f"the model has no task {task!r}", (*key, task), near_matches(task, tasks))
-        return {task: tuple(written[task]) for task in tasks} if set(tasks) == set(written) else {}
+                self.wrong(f"the model has no task {task!r}", place, near_matches(task, tasks))
+            elif bool(names) != TASKS[task].has_classes:
+                self.wrong(f"{task} needs a class" if not names else f"{task} has no classes: expected []", place)
+        return {task: tuple(written.get(task, ())) for task in tasks} if {*having} <= {*written} <= {*tasks} else {}
 
     def check_taxonomy(self, data: DataSection, classes: Classes) -> None:
         """Taxonomies are of sources that there are, and map to classes that there are."""
@@ -352,12 +356,27 @@ class _Reading:
                            remedy=f"metrics for {' and '.join(tasks)}: {', '.join(able) or 'none'}")  # fmt: skip
         if (metrics or sections.evaluation.every) and not any(s.enabled for s in sections.data.val.values()):
             self.wrong("is needed, since the recipe evaluates", ("data", "val"))
-        wanted: dict[Key, str | None] = {("gates", name): name for name in sections.gates}
+        wanted: dict[Key, str | None] = {("gates", name): gate.metric or name for name, gate in sections.gates.items()}
         wanted["checkpoint", "best"] = sections.checkpoint.best
         enabled = [name for name, entry in sections.metrics.items() if entry.get("enabled") is not False]
         for key, best in wanted.items():
             if best is not None and best not in enabled:
                 self.wrong(f"no metric {best!r} in metrics", key, near_matches(best, enabled))
+        for name, gate in sections.gates.items():
+            self.check_gate(name, gate, sections.evaluation.slices, metrics)
+
+    def check_gate(self, name: str, gate: Gate, slices: Mapping[str, str], metrics: Mapping[str, Chosen]) -> None:
+        """Its slice is there; a limit of change of the metric's own figure is one for the worse."""
+        key, metric = ("gates", name), metrics.get(gate.metric or name)
+        if gate.slice is not None and gate.slice not in slices:
+            self.wrong(f"no slice {gate.slice!r} in evaluation.slices", (*key, "slice"), near_matches(gate.slice, slices))
+        if metric is None or gate.figure is not None:
+            return
+        scored = metric.found.declaration
+        wrong, right = ("max_rise", "max_drop") if scored.direction == "max" else ("max_drop", "max_rise")
+        if getattr(gate, wrong) is not None:
+            better = "more" if scored.direction == "max" else "less"
+            self.wrong(f"of {scored.name} {better} is better", (*key, wrong), remedy=f"use {right}")
 
     # ---- origins
 

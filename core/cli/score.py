@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,7 @@ def score(
     predictions: Path = typer.Option(..., "--predictions", help="What is scored, in the official format."),
     against: Path = typer.Option(None, "--against", help="Other predictions: differences, with a bootstrap over scenes."),
     ids: Path = typer.Option(None, "--ids", help="A file that names the frames that count, a line each."),
-    where: list[str] = typer.Option(
-        [], "--where", help="Which of them, such as \"key ~ '0001*'\" (docs/loading.md); given several times, each on its own."
-    ),
+    where: list[str] = typer.Option([], "--where", help="Which of them (key ~ '0001*'); several: each a slice of its own."),
     index: Path = typer.Option(None, "--index", help="A shard set of the same keys: its scenes and tags, for --where."),
     classes: str = typer.Option(None, "--classes", help="How many, or their names in the order of ids, joined by commas."),
     ignore: int = typer.Option(None, "--ignore", help="The id in masks that does not count."),
@@ -37,45 +36,46 @@ def score(
     given = parse_options(option) | {k: v for k, v in (("classes", classes), ("ignore", ignore)) if v is not None}
     scorer: Scorer = build_with(get_manager().resolve("scorer", metric), given)
     names = None if ids is None else [line.strip() for line in read_lines(ids)]
-    scored = scorer(truth, predictions, names)
-    other = None if against is None else scorer(truth, against, names)
+    pair = [scorer(truth, path, names) for path in (predictions, against) if path is not None]
     slices: list[str | None] = [*where] or [None]
-    reports = {one: _report(scored, other, one, index, draws, seed) for one in slices}
+    parts = {text: _part(pair, text, index, draws, seed) for text in slices}
     if as_json:
-        nests = {one: _as_json(scored, other, *report) for one, report in reports.items()}
-        print(json.dumps({"slices": nests} if len(where) > 1 else next(iter(nests.values())), indent=1))
-        return
-    for number, (one, report) in enumerate(reports.items()):
-        if len(where) > 1:
-            print("\n" * (number > 0) + f"--where {one}")
-        print("\n".join(_as_lines(*report)))
+        every = {text: part.as_json() for text, part in parts.items()}
+        print(json.dumps({"slices": every} if len(where) > 1 else every.popitem()[1], indent=1))
+    else:
+        print("\n\n".join("\n".join([*([str(text)] if len(where) > 1 else []), *part.lines()]) for text, part in parts.items()))
 
 
-Report = tuple[dict[str, Any], "dict[str, Any] | None", "dict[str, Any] | None"]
-"""Figures, the other predictions', and the difference."""
+@dataclass(frozen=True)
+class _Part:
+    """What is said of some frames: the figures of one set of predictions, or of two and their differences."""
+
+    scored: Scored
+    figures: list[dict[str, Any]]
+    difference: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        own, *others = (_official(figures, self.scored) for figures in self.figures)
+        return own if self.difference is None else {**own, "against": others[0], "difference": self.difference}
+
+    def lines(self) -> list[str]:
+        from ..scoring import compared, table
+
+        if self.difference is None:
+            return table(self.figures[0])
+        return compared(self.figures[0], self.figures[1], self.difference)
 
 
-def _report(scored: Scored, other: Scored | None, where: str | None, index: Path | None, draws: int, seed: int) -> Report:
+def _part(pair: list[Scored], where: str | None, index: Path | None, draws: int, seed: int) -> _Part:
     from ..progress import Progress
     from ..scoring import differences, frames_that_count
 
-    times, scenes = frames_that_count(scored, where, index)
-    if other is None:
-        return scored.figures(times), None, None
+    times, scenes = frames_that_count(pair[0], where, index)
+    figures = [scored.figures(times) for scored in pair]
+    if len(pair) == 1:
+        return _Part(pair[0], figures, None)
     with Progress("resampling", draws, "draw") as progress:
-        difference = differences(scored, other, times, scenes, draws, seed, progress.advance)
-    return scored.figures(times), other.figures(times), difference
-
-
-def _as_json(scored: Scored, other: Scored | None, figures: Any, theirs: Any, difference: Any) -> dict[str, Any]:
-    both = {} if other is None else {"against": _official(theirs, other), "difference": difference}
-    return _official(figures, scored) | both
-
-
-def _as_lines(figures: Any, theirs: Any, difference: Any) -> list[str]:
-    from ..scoring import compared, table
-
-    return table(figures) if theirs is None else compared(figures, theirs, difference)
+        return _Part(pair[0], figures, differences(pair[0], pair[1], times, scenes, draws, seed, progress.advance))
 
 
 def _official(figures: dict[str, Any], scored: Scored) -> dict[str, Any]:
