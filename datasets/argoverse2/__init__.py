@@ -16,8 +16,9 @@ Pictures are published without distortion; the coefficients in the calibration a
 
 There are no 2D labels. The annotated 3D boxes as they project onto the pictures are read with ``boxes=true``: taken to be still
 between the sweep's time and the picture's, looser than boxes drawn by hand, and blind to what stands in front. Attributes keep
-``num_interior_pts`` and the 3D box in the ego frame (``translation``, ``size`` as length, width, height, ``rotation`` as w, x,
-y, z). A box without lidar points is ignored, as in the official evaluation. Track ids are places among a log's tracks.
+``num_interior_pts``, the ``distance`` over ground (m) and the 3D box in the ego frame (``translation``, ``size`` as length,
+width, height, ``rotation`` as w, x, y, z). A box without lidar points is ignored, as in the official evaluation. Track ids
+are places among a log's tracks.
 
 Tag: ``location``, the city's code.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -133,7 +134,8 @@ def _boxes(found: Annotations, ego_to_world: np.ndarray, camera: Camera, folder:
 
 def _attributes(found: Annotations, row: int) -> dict[str, object]:
     box = found.boxes[row].tolist()
-    return {"num_interior_pts": int(found.points[row]), "translation": box[:3], "size": box[3:6], "rotation": box[6:]}
+    where = {"distance": math.hypot(*box[:2]), "translation": box[:3], "size": box[3:6], "rotation": box[6:]}
+    return {"num_interior_pts": int(found.points[row]), **where}
 
 
 def _times(folder: Path, suffix: str) -> list[int]:

@@ -73,6 +73,7 @@ def test_boxes_are_those_that_the_vehicle_sees_at_the_time_of_the_picture(root):
     assert car.ignore.tolist() == [False] and person.ignore.tolist() == [True]  # no point has met the person
     assert car.track_ids.tolist() == [2] and person.track_ids.tolist() == [1]  # by the uuids' order
     assert car.attributes[0]["size"] == [4.2, 1.8, 1.6] and car.attributes[0]["num_interior_pts"] == 40
+    assert car.attributes[0]["distance"] == pytest.approx(np.hypot(12 - 0.1 * made.SPEED[0], 1))
     k = frame.cameras["ring_front_center"].intrinsics
     near, far = (12 - 1.5 - 0.109 * made.SPEED[0] + half for half in (-2.1, 2.1))  # m from the camera to back and front
     expected = [k[0, 2] - k[0, 0] * 1.9 / near, k[1, 2] - k[1, 1] * 0.1 / near, k[0, 2] - k[0, 0] * 0.1 / far,
