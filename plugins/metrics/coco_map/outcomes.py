@@ -118,10 +118,12 @@ class Outcomes:
         return rows[np.unique(meant[rows], return_index=True)[1]]
 
     def _ap50(self, kind: int | None, wanted: np.ndarray, asked: np.ndarray, times: np.ndarray) -> float | None:
-        """Mean over the classes of which there is something to be found, ``asked`` [classes] of the ``wanted`` labels."""
-        rows = zip(self._lists[kind], wanted, asked)
-        aps = [_ap(ranked, times, int(number)) for ranked, there, number in rows if there > 0]
-        return float(np.mean(aps)) if aps else None
+        """Mean over the classes of which there is something to be found, ``asked`` [classes] of the ``wanted`` labels. As in
+        TIDE a class of which nothing is asked any more is 0 where something is said of it, and left out else."""
+        rows = [(ranked, times[ranked.pictures], int(number))
+                for ranked, there, number in zip(self._lists[kind], wanted, asked) if there > 0]  # fmt: skip
+        aps = [_ap(ranked, weights, number) for ranked, weights, number in rows if number or weights.any()]
+        return float(np.mean(aps)) if aps else 1.0 if rows else None
 
 
 def best_score(score: np.ndarray, pairs: Pairs) -> float | None:
@@ -140,11 +142,8 @@ def _bins(side: Sides) -> dict[str, np.ndarray]:
     return {"class": side.boxes.classes.astype(np.int64), "size": np.digitize(side.area, _AREAS), "distance": distance}
 
 
-def _ap(ranked: _Ranked, times: np.ndarray, asked: int) -> float:
-    weights = times[ranked.pictures]
-    if not asked:  # all were missed: nothing is wrong any more but what was said of it
-        return 0.0 if weights.any() else 1.0
-    return float(average_precision(ranked.hit[None], ~ranked.hit[None], weights, asked)[0])
+def _ap(ranked: _Ranked, weights: np.ndarray, asked: int) -> float:
+    return float(average_precision(ranked.hit[None], ~ranked.hit[None], weights, asked)[0]) if asked else 0.0
 
 
 def _gain(fixed: float | None, plain: float | None) -> float | None:
