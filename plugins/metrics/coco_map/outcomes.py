@@ -40,10 +40,12 @@ class _Ranked(NamedTuple):
 
 
 class Outcomes:
-    """``score`` float32 [detections]; ``classes``: their names."""
+    """``score`` float [detections]; ``classes``: their names; without ``distances`` nothing is counted by them."""
 
-    def __init__(self, labels: Sides, found: Sides, score: np.ndarray, pairs: Pairs, classes: Sequence[str]):
+    def __init__(self, labels: Sides, found: Sides, score: np.ndarray, pairs: Pairs, classes: Sequence[str],
+                 distances: bool = True):  # fmt: skip
         self.classes, self.score, self.pairs = tuple(classes), score, pairs
+        self.names = {"class": self.classes, "size": SIZES, **({"distance": DISTANCES} if distances else {})}
         self.of_label, self.of_found = labels.boxes.pictures, found.boxes.pictures
         self.mistakes = mistakes(labels.boxes, found.boxes, pairs)
         self.at = best_score(score, pairs)
@@ -60,8 +62,7 @@ class Outcomes:
         size and distance; ``errors``: ``count`` and ``ap``, what AP50 would gain, per kind. ``times`` int64 [pictures]."""
         labels = times[self.of_label] * self.pairs.wanted
         said = times[self.of_found] * self._counted
-        names = {"class": self.classes, "size": SIZES, "distance": DISTANCES}
-        by = {name: self._table(name, labels, said, values) for name, values in names.items()}
+        by = {name: self._table(name, labels, said, values) for name, values in self.names.items()}
         objects = {name: row["labels"] for name, row in by["class"].items()}
         sums = {name: sum(row[name] for row in by["class"].values()) for name in ("labels", "tp", "fp", "fn")}
         return {"objects": objects, "counts": {"score": self.at, **sums, **by}, "errors": self._errors(times, labels, said)}
