@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         frame_from_parts,
         frame_to_parts,
     )
-    from .geometry import View, map_boxes
+    from .geometry import Optics, View, map_boxes
     from .layouts import (
         check_files,
         check_layout,
@@ -114,7 +114,7 @@ _HOMES = {
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
     "encode_array encode_key frame_from_parts frame_to_parts",
-    "geometry": "View map_boxes",
+    "geometry": "Optics View map_boxes",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",

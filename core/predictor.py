@@ -18,6 +18,7 @@ from .manager import PluginManager
 from .prediction import Prediction
 from .recipe import Recipe
 from .run import RunFolder
+from .tiles import tiled
 from .train import build_loader, build_model, data_spec
 
 
@@ -49,7 +50,7 @@ class Predictor:
         about = {"run": self.folder.info()["id"], "step": self.checkpoint.step, "classes": self.recipe.classes, "split": split}
         metrics = build_metrics(self.recipe) if scored else {}
         try:
-            return evaluate(self, stream, metrics, self.comm, out, about, panels)
+            return evaluate(tiled(self, self.recipe), stream, metrics, self.comm, out, about, panels)
         finally:
             stream.close()
 
