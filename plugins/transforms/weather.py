@@ -16,10 +16,11 @@ from drivetrain import CameraSample, Rng, View, hash_array
 from .config import FogConfig, NightConfig, RainConfig
 from .degrade import Sometimes, with_noise
 
-FAR, MIDDLE = 1000.0, 120.0
+FAR, MIDDLE = 1000.0, 60.0
 """Metres that the sky counts as where other pixels have a depth, and that what is above the horizon does where none has."""
 _HEIGHT = 1.5  # metres of a camera above the road
 _HORIZON, _FOCAL = 0.45, 1.0  # shares of height and width, where the camera is unknown
+_DARKEST = 14.0  # mean of a picture of the night
 _DENSE = 0.5  # share of pixels with a depth above which it is believed; a lidar's points alone would make speckles
 
 
@@ -62,9 +63,13 @@ def fogged(sample: CameraSample, visibility: float, air: tuple[float, ...]) -> n
 
 def _air(image: np.ndarray, rng: Rng) -> tuple[float, ...]:
     """The light of the air, R G B: greyish, and as bright as the brighter half of the picture."""
-    means = image[:: max(1, image.shape[0] // 32), :: max(1, image.shape[1] // 32)].reshape(-1, 3).mean(0)
-    level = min(235.0, max(110.0, 1.4 * float(means.mean()))) * rng.uniform(0.9, 1.1)
+    level = min(235.0, max(40.0, 1.5 * brightness(image))) * rng.uniform(0.9, 1.1)
     return tuple(min(255.0, level * tint) for tint in (0.98, 1.0, 1.02))
+
+
+def brightness(image: np.ndarray) -> float:
+    """About the mean of all channels."""
+    return float(image[:: max(1, image.shape[0] // 32), :: max(1, image.shape[1] // 32)].mean())
 
 
 class Rain(Sometimes):
@@ -102,13 +107,14 @@ def streaks(size: tuple[int, int], draws: np.ndarray, share: float, wind: float,
 
 
 class Night(Sometimes):
-    """Little, bluish light with few colours, and the cone of the headlights on the road ahead."""
+    """Little, bluish light with few colours, and the cone of the headlights on the road ahead. A picture that is dark
+    already is not made darker than `_DARKEST`."""
 
     def __init__(self, config: NightConfig):
         self.p, self.light, self.headlights, self.noise = config.p, config.light, config.headlights, config.noise
 
     def changed(self, sample: CameraSample, rng: Rng) -> np.ndarray:
-        light = rng.uniform(*self.light)
+        light = min(1.0, max(rng.uniform(*self.light), _DARKEST / max(1.0, brightness(sample.image))))
         dark = cv2.transform(sample.image, _tinted(light, (0.85, 0.95, 1.2), 0.4))
         if self.headlights:
             lit = cv2.transform(sample.image, _tinted(max(light, 0.75), (1.05, 1.0, 0.88), 0.7))
