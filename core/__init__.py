@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .engine import BaseEngine, ReplicaEngine, TorchEngine
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
+        PIXEL_LABELS,
         Boxes,
         Camera,
         CameraLabels,
@@ -74,7 +75,8 @@ if TYPE_CHECKING:
         frame_from_parts,
         frame_to_parts,
     )
-    from .geometry import Optics, View, map_boxes
+    from .geometry import Optics, View, clip_line, map_boxes
+    from .lanes import Lanes, lanes_from_json, lanes_to_json
     from .layouts import (
         check_files,
         check_layout,
@@ -93,12 +95,13 @@ if TYPE_CHECKING:
     from .prediction import Prediction
     from .processes import process_pool
     from .progress import Progress
+    from .rasters import decode_pixels, decode_stored, encode_pixels, stored_to_depth
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
     from .saving import FragmentWriter
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
-    from .taxonomy import DROP, Taxonomy
+    from .taxonomy import DROP, Taxonomy, mirrored_classes
     from .where import Known, Where
 
 _HOMES = {
@@ -112,9 +115,10 @@ _HOMES = {
     "data": "convert open_dataset",
     "engine": "BaseEngine ReplicaEngine TorchEngine",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
-    "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
-    "encode_array encode_key frame_from_parts frame_to_parts",
-    "geometry": "Optics View map_boxes",
+    "frame": "PIXEL_LABELS Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array "
+    "decode_key encode_array encode_key frame_from_parts frame_to_parts",
+    "geometry": "Optics View clip_line map_boxes",
+    "lanes": "Lanes lanes_from_json lanes_to_json",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
@@ -123,11 +127,12 @@ _HOMES = {
     "prediction": "Prediction",
     "processes": "process_pool",
     "progress": "Progress",
+    "rasters": "decode_pixels decode_stored encode_pixels stored_to_depth",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
     "saving": "FragmentWriter",
     "seeding": "Rng hash_array hash_key",
-    "taxonomy": "DROP Taxonomy",
+    "taxonomy": "DROP Taxonomy mirrored_classes",
     "tasks": "IGNORE TASKS",
     "where": "Known Where",
 }

@@ -7,22 +7,25 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..geometry import View
+from ..geometry import View, clip_line
 from ..sample import CameraSample, Transform
 from ..seeding import Rng
-from ..tasks import IGNORE
+from ..tasks import IGNORE, TASKS
 
 RECTANGLE = (20, 12, 59, 47)
 """x1 y1 x2 y2 of the drawn object: off the centre, so that a flip of either axis shows."""
 DARK, BRIGHT = (40, 60, 50), (200, 180, 190)
+NEAR, FAR = 10.0, 50.0
+"""m, how far the object and the ground are."""
+_RASTERS = ("semantic_segmentation", "drivable_area", "depth_estimation")
 
 
 def check_transform(transform: Transform, size: tuple[int, int] = (96, 128), seeds: Sequence[int] = range(16)) -> None:
     """Raise AssertionError, in words, where ``transform`` breaks the contract of `drivetrain.Transform`.
 
     Looked at for each of ``seeds``, on a picture of ``size`` (height, width): equal keys give equal results; views move
-    along the axes and can be undone; pictures stay uint8 and of their size; masks and boxes stay where the picture shows
-    their object. A transform must show the object, at more than 16 pixels, for at least one seed.
+    along the axes and can be undone; pictures stay uint8 and of their size; masks, depth, boxes and lanes stay where the
+    picture shows their object. A transform must show the object, at more than 16 pixels, for at least one seed.
     """
     assert transform.training_only or not transform.partners, "a transform that takes partners is for training alone"
     shown = 0
@@ -79,8 +82,8 @@ def _check_pixels(transform: Transform, samples: Sequence[CameraSample], seed: i
             after = out.targets[task][name]
             assert after.dtype == before.dtype, f"{what}: targets {task}.{name} became {after.dtype} from {before.dtype}"
             assert np.array_equal(after, again.targets[task][name]), f"{what}: equal keys gave different {task}.{name}"
-    mask = out.targets["semantic_segmentation"]["mask"]
-    assert mask.shape == (height, width), f"{what}: a mask of {mask.shape} for a view of {out.view.size}"
+    for name, pixels in ((name, *out.targets[name].values()) for name in _RASTERS):
+        assert pixels.shape == (height, width), f"{what}: a mask of {pixels.shape} for a view of {out.view.size} ({name})"
     return out
 
 
@@ -100,6 +103,7 @@ def _check_aligned(sample: CameraSample, what: str) -> bool:
     seen = ((grey > (inside + outside) / 2) == (inside > outside)) & (mask != IGNORE)
     overlap = (seen & labelled).sum() / (seen | labelled).sum()
     assert overlap > 0.8, f"{what}: the mask and the object in the picture share only {overlap:.0%} of their area"
+    _check_others(sample, labelled, what)
     fields = sample.targets["object_detection"]
     boxes = fields["boxes"]
     if len(boxes) == 1 and not len(fields["ignore_boxes"]):
@@ -126,6 +130,21 @@ def _check_boxes(boxes: np.ndarray, ignored: np.ndarray, labelled: np.ndarray, w
     assert left < 0.05, f"{what}: {left:.0%} of the objects' pixels are in no box: {boxes.tolist()}"
 
 
+def _check_others(sample: CameraSample, labelled: np.ndarray, what: str) -> None:
+    """Drivable area, depth and the lane up the object's middle, against its mask."""
+    depth = sample.targets["depth_estimation"]["depth"]
+    for name, seen in (("drivable_area", sample.targets["drivable_area"]["mask"] == 1), ("depth", depth == NEAR)):
+        overlap = (seen & labelled).sum() / (seen | labelled).sum()
+        assert overlap > 0.8, f"{what}: {name} and the mask share only {overlap:.0%} of the object's area"
+    assert set(np.unique(depth).tolist()) <= {0, NEAR, FAR}, f"{what}: depth was mixed: {np.unique(depth)[:9].tolist()}"
+    lanes = sample.targets["lane_detection"]
+    lines = [line[valid] for line, valid in zip(lanes["points"], lanes["points_valid"])]
+    points = np.concatenate([line for line in lines if np.ptp(line, 0).max() > 2] or [np.zeros((0, 2), np.float32)])
+    near = cv2.dilate(labelled.astype(np.uint8), np.ones((5, 5), np.uint8))
+    x, y = points.astype(int).clip(0, np.array(near.shape[::-1]) - 1).T
+    assert near[y, x].all(), f"{what}: the lane is {points.tolist()}, no object's pixels are there"
+
+
 def _draw(view: View, size: tuple[int, int], number: int = 0) -> CameraSample:
     """One bright rectangle on a dark ground seen by ``view``, with its mask (1, ground 0, outside `IGNORE`) and box; that of
     partner ``number`` lies further to the right."""
@@ -137,14 +156,27 @@ def _draw(view: View, size: tuple[int, int], number: int = 0) -> CameraSample:
     left, top, right, bottom = view.bounds
     boxes = view.boxes(drawn).clip([left, top] * 2, [right, bottom] * 2).astype(np.float32)
     boxes = boxes[(boxes[:, 2:] - boxes[:, :2] >= 1).all(1)]
+    middle = np.array([((x1 + x2) / 2, drawn[0, 3]), ((x1 + x2) / 2, y1)], np.float32)
+    lane = _cut(view.points(middle), view.bounds)[None]
+    there = int(lane.size > 0)
     targets = {
         "semantic_segmentation": {"mask": _seen(mask, view, IGNORE)},
+        "drivable_area": {"mask": _seen(mask, view, IGNORE)},
+        "depth_estimation": {"depth": _seen(np.where(mask == 1, NEAR, FAR).astype(np.float32), view, 0)},
+        "lane_detection": {
+            "points": lane[:there], "points_valid": np.ones((there, lane.shape[1]), bool), "classes": np.zeros(there, np.int64),
+        },
         "object_detection": {
             "boxes": boxes, "classes": np.zeros(len(boxes), np.int64), "ignore_boxes": np.zeros((0, 4), np.float32),
         },
     }  # fmt: skip
-    labelled = {task: np.ones(2, bool) for task in targets}
+    labelled = {task: np.ones(2 * TASKS[task].has_classes, bool) for task in targets}
     return CameraSample(_seen(image, view, 0), view, size, targets, labelled)
+
+
+def _cut(line: np.ndarray, bounds: tuple[int, int, int, int]) -> np.ndarray:
+    x1, y1, x2, y2 = bounds
+    return clip_line(line - [x1, y1], (max(0, y2 - y1), max(0, x2 - x1))) + np.float32([x1, y1])
 
 
 def _seen(pixels: np.ndarray, view: View, outside: int) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain import DataSpec, Frame, Sample
 
-from .checks import SEGMENTATION
 from .mixing import refuse_mixing
 from .reader import parse
 from .samples import OpenSource, Outputs, SampleMaker, cameras_of, refuse_unlabelled
@@ -71,7 +70,7 @@ class Samples:
             refuse_mixing(spec)
         self._spec, self.training, self.sources = spec, training, Sources(sources, training)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
-        self.with_mask = SEGMENTATION in spec.tasks
+        self.rasters = self._maker.rasters
 
     def make(self, request: Request, outputs: Outputs, outcome: Outcome) -> None:
         """Sets ``outcome.sample``. Raises Damage for bad bytes, Withdrawn before it reads one that is, OSError where reading
