@@ -6,9 +6,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from conftest import ROOT, drivetrain
 
-from drivetrain import Overlay, decode_pixels
+from drivetrain import Overlay, RecipeError, UserError, decode_pixels, open_shards
+from drivetrain.datasets.synthetic.command import synth
+from drivetrain.looking import sheet_of_shards, sheet_of_step
+from drivetrain.manager import Controls, PluginManager
+from drivetrain.recipe import load_recipe
 
 PLUGIN = ROOT / "tests" / "plugins" / "five_tasks.py"
 RECIPE = """
@@ -34,22 +39,21 @@ parallelism: {{plugin: single}}
 """
 
 
-def run(*arguments):
-    done = drivetrain("--plugin", PLUGIN, *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def manager():
+    return PluginManager(Controls(files=(str(PLUGIN),), allowed=()))
 
 
-def test_a_recipe_of_five_tasks_goes_all_the_way(tmp_path: Path):
+def test_a_recipe_of_five_tasks_goes_all_the_way(tmp_path: Path, manager):
     shards, recipe = tmp_path / "shards", tmp_path / "five.yaml"
-    run("data", "synth", shards, "--train", 8, "--val", 3, "--size", "192x108", "--labels", "all", "--workers", 1)
-    run("data", "view", shards / "train", "--count", 2, "--columns", 1, "--out", tmp_path / "view.png")
+    synth(shards, train=4, val=3, size="192x108", seed=0, labels="all", workers=1)
+    sheet_of_shards(open_shards(str(shards / "train")), 2, 1, tmp_path / "view.png")
     assert cv2.imread(str(tmp_path / "view.png")).shape[1] > 3 * 192, "masks and depth side by side"
     recipe.write_text(RECIPE.format(shards=shards))
-    assert "depth_estimation" in run("recipe", "show", recipe)
-    run("data", "batch", recipe, "--out", tmp_path / "batch.png")
+    assert len(sheet_of_step(load_recipe(str(recipe), (), manager), 1, tmp_path / "batch.png")) == 4
     assert cv2.imread(str(tmp_path / "batch.png")).shape[1] > 2 * 3 * 160
-    run("train", recipe, "--run", tmp_path / "run")
+    done = drivetrain("--plugin", PLUGIN, "train", recipe, "--run", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
     predicted = Overlay(next((tmp_path / "run").glob("predictions/**/overlay.json")).parent)
     camera = predicted.labels(predicted.keys()[0])["cam_front"]
     assert camera.lanes.names == ["ego_left"] and len(camera.boxes) == 1
@@ -59,14 +63,27 @@ def test_a_recipe_of_five_tasks_goes_all_the_way(tmp_path: Path):
     assert len(pictures) == 3 and cv2.imread(str(pictures[0])).shape[1] > 7 * 192
 
 
-def test_classes_are_asked_for_where_a_task_has_them(tmp_path: Path):
-    recipe = tmp_path / "five.yaml"
-    text = RECIPE.format(shards="nowhere")
-    for old, new, told in (
+def test_the_world_says_which_labels_it_has(tmp_path: Path):
+    with pytest.raises(UserError, match="no label 'lane'\n  did you mean 'lanes'"):
+        synth(tmp_path, train=1, val=1, size="192x108", seed=0, labels="boxes,lane", workers=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
         ("[direct, background]", "[]", "drivable_area needs a class"),
-        ("depth_estimation: []", "depth_estimation: [near, far]", "depth_estimation has no classes: expected []"),
+        ("depth_estimation: []", "depth_estimation: [near, far]", r"depth_estimation has no classes: expected \[\]"),
         ("    drivable_area: [direct, background]\n", "", "data.classes.drivable_area: is needed"),
-    ):
-        recipe.write_text(text.replace(old, new))
-        done = drivetrain("--plugin", PLUGIN, "recipe", "check", recipe)
-        assert done.returncode == 2 and told in done.stderr, done.stderr
+    ],
+)
+def test_classes_are_asked_for_where_a_task_has_them(tmp_path: Path, manager, old, new, told):
+    recipe = tmp_path / "five.yaml"
+    recipe.write_text(RECIPE.format(shards="nowhere").replace(old, new))
+    with pytest.raises(RecipeError, match=told):
+        load_recipe(str(recipe), (), manager)
+
+
+def test_depth_needs_no_list_of_classes(tmp_path: Path, manager):
+    recipe = tmp_path / "five.yaml"
+    recipe.write_text(RECIPE.format(shards="nowhere").replace("    depth_estimation: []\n", ""))
+    assert load_recipe(str(recipe), (), manager).classes["depth_estimation"] == ()
