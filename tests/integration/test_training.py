@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, SMALL, drivetrain
-from faults.crash import finish, keys, launch, losses
+from faults.crash import finish, keys, launch, losses, start
 
 from drivetrain import open_run
 from drivetrain.run import RunFolder
@@ -86,6 +86,32 @@ def test_eval_gives_the_number_of_the_training_run(shards, tmp_path):
         assert json.loads(done.stdout)["miou"]["miou"] == pytest.approx(told["miou"]["miou"], abs=1e-6)
     assert len(list((run.path / "pictures" / "step-00000003").glob("*.png"))) > 0
     assert (run.path / "predictions" / "step-00000003-val" / "overlay.json").is_file()
+
+
+def test_gates_on_slices_and_against_a_reference_over_two_ranks(shards, tmp_path):
+    one = "scene == 'train-00000'"
+    done = drivetrain(
+        "train", SMALL, "--run", tmp_path / "run", "parallelism={plugin: single}", "train.steps=2", "checkpoint.every=1",
+        "evaluation.at_end=true", f"data.val.small.shards={shards}/train", f"evaluation.slices={{one: \"{one}\"}}",
+        "gates={miou: {min: 0}, part: {metric: miou, slice: one, min: 0, min_n: 9}, drop: {metric: miou, max_drop: 0.9}}",
+    )  # fmt: skip
+    assert done.returncode == 0 and "8 frames, min_n is 9" in done.stderr, done.stderr
+    run = open_run(tmp_path / "run")
+    [told] = [r for r in run.records() if r["kind"] == "evaluation"]
+    words = ["--module", "drivetrain", "eval", str(run.path), "--against", str(run.path), "--against-checkpoint", "1",
+             "--where", "scene != 'train-00000'", "--draws", "20", "--json"]  # fmt: skip
+    assert finish(start(words, run.path, 2)) == 0, (tmp_path / "run.log").read_text()[-4000:]
+    [line] = [line for line in (tmp_path / "run.log").read_text().splitlines() if '{"miou"' in line]
+    got = json.loads(line[line.index("{") :])
+    seen, now = (results["slices"]["one"]["miou"] for results in (told, got))  # by one rank in training, by two now
+    assert now["iou"] == pytest.approx(seen["iou"]) and now["miou"] == pytest.approx(seen["miou"])
+    assert [part["miou"]["frames"] for part in got["slices"].values()] == [8, 16]
+    first = next(iter(got["difference"]["miou"]["iou"].values()))
+    assert set(first) == {"value", "low", "high"} and got["against"]["miou"]["frames"] == 24
+    gates = {gate["gate"]: gate for gate in got["gates"]}
+    assert {name: gate["verdict"] for name, gate in gates.items()} == {"miou": "passed", "part": "undecided", "drop": "passed"}
+    assert gates["drop"]["change"] == pytest.approx(got["miou"]["miou"] - got["against"]["miou"]["miou"])
+    assert gates["drop"]["change_interval"][0] <= gates["drop"]["change"] <= gates["drop"]["change_interval"][1]
 
 
 def test_a_run_goes_on_where_it_stopped_and_with_fewer_ranks(shards, tmp_path):
