@@ -64,7 +64,7 @@ def with_noise(image: np.ndarray, sigma: float, rng: Rng) -> np.ndarray:
     """uint8 like ``image``, clipped at both ends."""
     cv2.setRNGSeed(rng.integer(0, 2**31))  # OpenCV keeps a generator for each thread
     noise = np.empty((image.shape[0], image.size // image.shape[0]), np.int16)
-    cv2.randn(noise, 0, sigma)
+    cv2.randn(noise, np.zeros(1), np.array([sigma]))
     return cv2.add(image, noise.reshape(image.shape), dtype=cv2.CV_8U)
 
 

@@ -7,6 +7,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from drivetrain.plugins.transforms.geometry import Flip, RandomScaleCrop
 from drivetrain.plugins.transforms.mosaic import Mosaic
 
 sys.path.append(str(Path(__file__).parent))
-from loader_toy import Brighten, Rig, Toy, convert, spec
+from loader_toy import Brighten, Resize, Rig, Toy, convert, jpg, png, spec
 from test_loader_stream import assert_equal, damage, evaluation, first, flat, training
 
 
@@ -162,6 +163,39 @@ def test_a_damaged_partner_is_replaced_and_told_and_a_withdrawn_one_never_seen(t
     assert {line.split('"key": "')[1].split('"')[0] for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()} == {
         "frame/00006"
     }
+
+
+class Discs(Toy):
+    """Toy frames whose car is a disc in its box; there are instances of it."""
+
+    def load(self, ref):
+        frame = super().load(ref)
+        camera = frame.cameras["cam_front"]
+        [box] = camera.boxes.xyxy.astype(int).tolist()
+        mask = np.zeros(self.size, np.uint16)
+        half = (box[2] - box[0]) // 2, (box[3] - box[1]) // 2
+        cv2.ellipse(mask, (box[0] + half[0], box[1] + half[1]), half, 0, 0, 360, 1, -1)
+        image = np.full((*self.size, 3), 40 + ref, np.uint8)
+        image[mask > 0] = (255, 0, 0)
+        camera.image, camera.instances = jpg(image, 98), png(mask)
+        camera.semantic = png(np.where(mask > 0, 3, 0).astype(np.uint8))
+        return frame
+
+
+def test_objects_with_instances_are_pasted_by_their_outline(tmp_path):
+    folder = Path(convert(Discs(16, size=(96, 128)), tmp_path / "set").path)
+    transforms = {"paste": CopyPaste(CopyPasteConfig(p=1)), "resize": Resize(80, 128)}
+    pasted = 0
+    for batch in first(training(spec(folder, transforms=transforms)), 8):
+        masks = batch.camera.targets["semantic_segmentation"]["mask"].numpy()
+        valid = batch.camera.targets["object_detection"]["valid"].numpy()
+        for i, picture in enumerate(batch.camera.images.numpy().astype(int)):
+            red = picture[..., 0] - picture[..., 1:].max(-1) > 100
+            assert (red != (masks[i] == 1)).sum() < 0.1 * red.sum() + 20
+            ground = np.ptp(picture[(masks[i] == 0) & ~cv2.dilate(red.astype(np.uint8), np.ones((7, 7))).astype(bool)], 0)
+            assert ground.max() < 12, "nothing of the partner's ground came along"
+            pasted += valid[i].sum() > 1
+    assert pasted > 4
 
 
 def test_evaluation_takes_no_partners(shards):

@@ -13,7 +13,7 @@ from drivetrain import DataSpec, Frame, Sample
 from .mixing import refuse_mixing
 from .reader import parse
 from .samples import OpenSource, Outputs, SampleMaker, cameras_of, refuse_unlabelled
-from .shards import Damage
+from .shards import Damage, Wanted
 from .sources import Sources
 from .storage.ahead import Chunk
 from .storage.config import StorageConfig
@@ -78,7 +78,7 @@ class Samples:
         source, shard, clip = self._locate(request)
         if any(self.sources.is_withdrawn(request.shard - shard + number, place) for number, place in clip):
             raise Withdrawn("it was withdrawn")
-        *history, frame = [self._frame(source, *at, outcome) for at in clip]
+        *history, frame = [self._frame(source, *at, outcome, self._maker.wanted) for at in clip]
         began = time.perf_counter()
         try:
             where = source.shards.name(shard)
@@ -108,18 +108,19 @@ class Samples:
         """The frame of partner ``number``, its source and its shard's name."""
         shard, place = request.partners[number]
         source, own = self.sources.find(shard)
-        return self._frame(source, own, place, outcome), source, source.shards.name(own)
+        frame = self._frame(source, own, place, outcome, self._maker.wanted_of_partners)
+        return frame, source, source.shards.name(own)
 
-    def _frame(self, source: OpenSource, shard: int, place: int, outcome: Outcome) -> Frame:
+    def _frame(self, source: OpenSource, shard: int, place: int, outcome: Outcome, wanted: Wanted) -> Frame:
         began = time.perf_counter()
         try:
-            parts = source.shards.read(shard, place, self._maker.wanted)
+            parts = source.shards.read(shard, place, wanted)
         finally:
             outcome.seconds_reading += time.perf_counter() - began
         outcome.bytes += sum(map(len, parts.values()))
         frame = source.shards.layers.apply(parse(parts))
         for joined in source.joins:
-            frame = joined.add(frame, source.shards.number(shard, place), self._maker.wanted)
+            frame = joined.add(frame, source.shards.number(shard, place), wanted)
         return frame
 
     def record(self, request: Request, damage: Damage) -> dict[str, Any]:

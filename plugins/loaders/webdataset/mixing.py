@@ -7,8 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from drivetrain import CameraSample, DataSpec, RecipeError, Rng, Transform, View
+import numpy as np
 
+from drivetrain import Camera, CameraSample, DataSpec, Encoded, RecipeError, Rng, Transform, View
+
+from .decode import decode_label, draw_mask, grids
+from .placement import place
 from .shards import Damage
 
 Rngs = dict[str, Rng]
@@ -42,14 +46,29 @@ def refuse_mixing(spec: DataSpec) -> None:
                           remedy="leave these transforms out, or data.lidars and data.clip")  # fmt: skip
 
 
+def instances_in(camera: Camera, view: View) -> np.ndarray | None:
+    """uint16 [H, W] through ``view``, 0 outside the picture; None where the frame has none. Raises Damage."""
+    found = camera.instances
+    if found is None or camera.image is None:
+        return None
+    pixels = decode_label("instances", found) if isinstance(found, Encoded) else found
+    if pixels.shape != (camera.height, camera.width):
+        raise Damage(f"instances of {pixels.shape} for a picture of {camera.height} x {camera.width}")
+    out = np.empty(view.size, pixels.dtype)
+    draw_mask(pixels, place(view, *pixels.shape, *grids(camera.image)), out, 0)
+    return out
+
+
 @dataclass
 class Shown:
     """A picture on its way through the transforms: its ``view`` so far, the draws of each, and by transform the partners
-    that it has taken. ``number`` is its own among the frame's partners, -1 for the frame itself."""
+    that it has taken. ``number`` is its own among the frame's partners, -1 for the frame itself; ``reads`` of the transform
+    that has taken it."""
 
     view: View
     rngs: Rngs
     number: int = -1
+    reads: tuple[str, ...] = ()
     partners: dict[str, list[Shown]] = field(default_factory=dict)
 
     def others(self) -> Iterator[Shown]:
@@ -97,7 +116,7 @@ class Mixing:
     def _partner(self, name: str, n: int, seed: int, position: int, partner: Callable[[int], View]) -> Shown:
         """Partner ``n`` of transform ``name``, seen through those before it."""
         number = self._first[name] + n
-        other = Shown(partner(number), self._rngs(seed, position, name, n), number)
+        other = Shown(partner(number), self._rngs(seed, position, name, n), number, self._transforms[name].reads)
         for before in self._before(name):
             other.view = self._transforms[before].views([other.view], other.rngs[before])[0]
         return other

@@ -34,7 +34,7 @@ from drivetrain import (
 
 from .decode import draw_image, grids
 from .joins import Joined
-from .mixing import Mixing, Shown, told_of_partner
+from .mixing import Mixing, Shown, instances_in, told_of_partner
 from .placement import place
 from .rasters import rasters_of
 from .reader import ShardSet
@@ -135,6 +135,8 @@ class SampleMaker:
         self.rasters = rasters_of(spec.tasks)
         pixels = [f"{name}.{raster.label}" for name in cameras for raster in self.rasters]
         self.wanted = Wanted(frozenset([*cameras, *pixels, *spec.lidars]))
+        more = [f"{name}.{label}" for name in cameras for t in spec.transforms.values() for label in t.reads]
+        self.wanted_of_partners = Wanted(self.wanted.stems | {*more})
         self.transforms: dict[str, Transform] = {
             name: transform for name, transform in spec.transforms.items() if training or not transform.training_only
         }
@@ -208,7 +210,10 @@ class SampleMaker:
             if shown.number < 0:
                 return draw(picture, shown.view)
             with told_of_partner(shown.number):
-                return self._drawn(others[shown.number], shown.view, outputs=self._aside)
+                sample = self._drawn(others[shown.number], shown.view, outputs=self._aside)
+                if "instances" in shown.reads:
+                    sample.instances = instances_in(others[shown.number].camera, shown.view)
+            return sample
 
         shown = self._mixing.shown(self.seed, position, picture.first_view(), first_view)
         return self._mixing.finished(shown, drawn)
