@@ -176,7 +176,8 @@ def _draw(view: View, size: tuple[int, int], number: int = 0) -> CameraSample:
 
 def _cut(line: np.ndarray, bounds: tuple[int, int, int, int]) -> np.ndarray:
     x1, y1, x2, y2 = bounds
-    return clip_line(line - [x1, y1], (max(0, y2 - y1), max(0, x2 - x1))) + np.float32([x1, y1])
+    corner = np.array([x1, y1], np.float32)
+    return clip_line(line - corner, (max(0, y2 - y1), max(0, x2 - x1))) + corner
 
 
 def _seen(pixels: np.ndarray, view: View, outside: int) -> np.ndarray:

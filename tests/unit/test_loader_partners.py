@@ -21,6 +21,7 @@ from drivetrain.plugins.transforms.geometry import Flip, RandomScaleCrop
 from drivetrain.plugins.transforms.mosaic import Mosaic
 
 sys.path.append(str(Path(__file__).parent))
+import test_labels
 from loader_toy import Brighten, Resize, Rig, Toy, convert, jpg, png, spec
 from test_loader_stream import assert_equal, damage, evaluation, first, flat, training
 
@@ -163,6 +164,26 @@ def test_a_damaged_partner_is_replaced_and_told_and_a_withdrawn_one_never_seen(t
     assert {line.split('"key": "')[1].split('"')[0] for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()} == {
         "frame/00006"
     }
+
+
+def test_all_five_tasks_go_into_the_same_quarters(tmp_path):
+    """Of these frames the right half is a car beyond 32 m and has the lane ego_right, the left half is road with ego_left."""
+    folder = Path(convert(test_labels.Full(20), tmp_path / "set").path)
+    transforms = {"mosaic": Mosaic(MosaicConfig(size=(90, 120)))}
+    data = test_labels.spec(folder, transforms)
+    lanes = 0
+    for batch in first(training(data), 12):
+        targets = {task: {n: t.numpy() for n, t in f.items()} for task, f in batch.camera.targets.items()}
+        mask, depth = targets["semantic_segmentation"]["mask"], targets["depth_estimation"]["depth"]
+        drivable, found = targets["drivable_area"]["mask"], targets["lane_detection"]
+        assert ((drivable == IGNORE) == (mask == IGNORE)).all()
+        assert (mask[drivable == 1] == 1).all() and (mask[drivable == 0] != 1).all()
+        assert (mask[(depth > 34)] == 1).mean() > 0.99 and (mask[(depth > 0) & (depth < 31)] != 1).mean() > 0.99
+        for i, row in zip(*np.nonzero(found["valid"] & (found["classes"] < 2))):
+            x, y = found["points"][i, row][found["points_valid"][i, row]].mean(0).astype(int)
+            assert mask[i, y, x] == found["classes"][i, row], "ego_left on the road (0), ego_right on the car (1)"
+            lanes += 1
+    assert lanes > 60 and batch.camera.labelled["depth_estimation"].any()
 
 
 class Discs(Toy):
