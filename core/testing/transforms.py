@@ -82,7 +82,8 @@ def _check_pixels(transform: Transform, samples: Sequence[CameraSample], seed: i
             after = out.targets[task][name]
             assert after.dtype == before.dtype, f"{what}: targets {task}.{name} became {after.dtype} from {before.dtype}"
             assert np.array_equal(after, again.targets[task][name]), f"{what}: equal keys gave different {task}.{name}"
-    for name, pixels in ((name, *out.targets[name].values()) for name in _RASTERS):
+    for name in _RASTERS:
+        (pixels,) = out.targets[name].values()
         assert pixels.shape == (height, width), f"{what}: a mask of {pixels.shape} for a view of {out.view.size} ({name})"
     return out
 
