@@ -160,7 +160,7 @@ def _draw(view: View, size: tuple[int, int], number: int = 0) -> CameraSample:
     middle = np.array([((x1 + x2) / 2, drawn[0, 3]), ((x1 + x2) / 2, y1)], np.float32)
     lane = _cut(view.points(middle), view.bounds)[None]
     there = int(lane.size > 0)
-    targets = {
+    targets: dict[str, dict[str, np.ndarray]] = {
         "semantic_segmentation": {"mask": _seen(mask, view, IGNORE)},
         "drivable_area": {"mask": _seen(mask, view, IGNORE)},
         "depth_estimation": {"depth": _seen(np.where(mask == 1, NEAR, FAR).astype(np.float32), view, 0)},
