@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         frame_from_parts,
         frame_to_parts,
     )
-    from .geometry import View, clip_line, map_boxes
+    from .geometry import Optics, View, clip_line, map_boxes
     from .lanes import Lanes, lanes_from_json, lanes_to_json
     from .layouts import (
         check_files,
@@ -121,7 +121,7 @@ _HOMES = {
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "PIXEL_LABELS Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array "
     "decode_key encode_array encode_key frame_from_parts frame_to_parts",
-    "geometry": "View clip_line map_boxes",
+    "geometry": "Optics View clip_line map_boxes",
     "lanes": "Lanes lanes_from_json lanes_to_json",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
     "read_table",

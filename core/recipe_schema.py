@@ -171,11 +171,18 @@ class TrainSection(Section):
     compile: bool = Field(False, description="compile the losses' computation with torch.compile")
 
 
+class TilesSection(Section):
+    grid: tuple[Count, Count] = Field(description="[rows, columns] of tiles, all of one size")
+    overlap: float = Field(0.2, ge=0, lt=0.9, description="share of a tile that the next one shows too")
+    whole: bool = Field(False, description="find boxes in the whole picture too, made as small as a tile")
+
+
 class EvaluationSection(Section):
     every: Count | None = Field(None, description="steps from one evaluation to the next; null: at the end alone")
     at_end: bool = Field(True, description="evaluate after the last step")
     batch: Count | None = Field(None, description="samples at a time; null: batch.micro")
     panels: int = Field(8, ge=0, description="pictures shown to the trackers")
+    tiles: TilesSection | None = Field(None, description="predict large pictures in tiles; null: in one piece")
     slices: dict[str, WhereText] = Field({}, description="name -> which frames: figures of each beside those of the whole")
 
 
