@@ -10,8 +10,9 @@
     ROOT/SPLIT/LOG/map/                                   its file names tell the city
 
 A frame is a lidar sweep and, of each ring camera, the picture nearest to it, at most 25 ms away as the official loader has it;
-its scene is the log. With ``stereo=true`` the stereo pair comes along, with ``lidar=true`` the sweep as ``lidar``: x, y, z,
-intensity, ring (the laser's number), time (s since the sweep began). Sweeps lie in the ego frame, at their own time.
+its scene is the log. Sweeps beside which a camera of the log has no picture, at a log's ends, are left out. With
+``stereo=true`` the stereo pair comes along, with ``lidar=true`` the sweep as ``lidar``: x, y, z, intensity, ring (the laser's
+number), time (s since the sweep began). Sweeps lie in the ego frame, at their own time.
 Pictures are published without distortion; the coefficients in the calibration are of the lenses, and are not passed on.
 
 There are no 2D labels. The annotated 3D boxes as they project onto the pictures are read with ``boxes=true``: taken to be still

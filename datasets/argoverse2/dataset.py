@@ -109,13 +109,13 @@ class Argoverse2:
 
     def _sweeps(self, log: Path) -> Iterator[Ref]:
         cameras = (*_RING, *_STEREO) if self.config.stereo else _RING
-        taken = {name: _times(log / "sensors" / "cameras" / name, "jpg") for name in cameras}
+        listed = ((name, _times(log / "sensors" / "cameras" / name, "jpg")) for name in cameras)
+        taken = {name: times for name, times in listed if times}
         city = next((found[1] for path in log.glob("map/*") if (found := _CITY.search(path.name))), "")
         for timestamp in _times(log / "sensors" / "lidar", "feather"):
-            near = {name: _nearest(times, timestamp) for name, times in taken.items() if times}
-            beside = tuple((name, time) for name, time in near.items() if abs(time - timestamp) <= _NEAR)
-            if beside or self.config.lidar:
-                yield Ref(str(log), timestamp, beside, city)
+            near = tuple((name, _nearest(times, timestamp)) for name, times in taken.items())
+            if all(abs(time - timestamp) <= _NEAR for _, time in near) and (near or self.config.lidar):
+                yield Ref(str(log), timestamp, near, city)
 
 
 def _boxes(found: Annotations, ego_to_world: np.ndarray, camera: Camera, folder: Path) -> Boxes:
