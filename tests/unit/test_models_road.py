@@ -10,6 +10,7 @@ import torch
 from torchvision.ops import box_iou, generalized_box_iou
 
 from drivetrain import Batch, ModelContext, normalise_images, total_loss
+from drivetrain.norms import set_norms
 from drivetrain.plugins.models.road import assign, head
 from drivetrain.plugins.models.road.cells import Cells, cells_of, decode, overlap, window
 from drivetrain.plugins.models.road.config import RoadDetectorConfig
@@ -259,6 +260,15 @@ def test_export_is_traceable_for_any_batch_and_gives_what_predict_starts_from():
     cells = sum((64 // s) * (96 // s) for s in STRIDES)
     assert boxes.shape == (3, cells, 4) and scores.shape == (3, cells, len(CLASSES))
     assert torch.allclose(boxes, expected, atol=1e-3) and torch.allclose(scores, logits.sigmoid(), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["group", "frozen", "sync"])
+def test_other_norms_take_the_place_of_batch_norms(norm):
+    model = build()
+    set_norms(model, norm)
+    total_loss(model.train().losses(make_batch(TASK, CLASSES, (64, 96)))).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
 
 
 def test_each_level_has_norms_of_its_own():
