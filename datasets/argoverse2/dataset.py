@@ -112,9 +112,9 @@ class Argoverse2:
         city = next((found[1] for path in log.glob("map/*") if (found := _CITY.search(path.name))), "")
         for timestamp in _times(log / "sensors" / "lidar", "feather"):
             near = {name: _nearest(times, timestamp) for name, times in taken.items() if times}
-            found = tuple((name, time) for name, time in near.items() if abs(time - timestamp) <= _NEAR)
-            if found or self.config.lidar:
-                yield Ref(str(log), timestamp, found, city)
+            beside = tuple((name, time) for name, time in near.items() if abs(time - timestamp) <= _NEAR)
+            if beside or self.config.lidar:
+                yield Ref(str(log), timestamp, beside, city)
 
 
 def _boxes(found: Annotations, ego_to_world: np.ndarray, camera: Camera, folder: Path) -> Boxes:

@@ -114,6 +114,14 @@ def test_pixels_that_nobody_labelled_do_not_count():
     assert truth[0, 0] == 1  # the frame's own mask is left alone
 
 
+def test_the_drivable_area_has_one_of_its_own():
+    counted = build(MiouConfig(), MetricContext("drivable_area", ("direct", "alternative")))
+    masks = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, IGNORE]], np.uint8)
+    said, truth = (each(semantic=1 - mask, drivable=mask) for each, mask in zip((CameraLabels, Camera), masks))
+    counted.update(Prediction("a", {"cam": said}), Frame("a", cameras={"cam": truth}))
+    assert counted.compute()["drivable_miou"] == counted.compute()["iou"]["direct"] == 0.5
+
+
 def test_a_stated_size_resamples_both_and_says_so():
     truth = np.repeat(np.repeat(np.array([[0, 1], [1, 0]]), 4, 0), 4, 1)
     predicted = truth.copy()

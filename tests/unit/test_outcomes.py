@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.score_oracles import oracle
+from unit.test_metric_coco_map import pairs_of_coco
 
 from drivetrain import Boxes, Camera, CameraLabels, Frame, MetricContext, Prediction
+from drivetrain.plugins.metrics.coco_map.config import CocoScorerConfig
 from drivetrain.plugins.metrics.coco_map.metric import build
+from drivetrain.plugins.metrics.coco_map.scorer import build as build_scorer
 from drivetrain.testing.metrics import check_metric
 
 TASK, CLASSES = "object_detection", ("car", "bus")
@@ -126,3 +132,32 @@ def test_counts_of_a_partition_add_up_to_the_whole(content):
     assert sum(count for name, count in kinds.items() if name != "missed") == total["fp"]
     assert total["labels"] == sum(len(labels) for _, labels, _ in content) == sum(whole["objects"].values())
     assert kinds["missed"] <= total["fn"]
+
+
+# As tidecv 1.0.1 has them of these detections without the crowds, which it reads in its own way.
+TIDE = {"localisation": 0.019128077819943884, "class": 0.028859824699219203, "both": 0.0015167645570598864,
+        "duplicate": 0.0052998834141292405, "background": 0.019445248489092036}  # fmt: skip
+TIDE_AP50, TIDE_MISSED = 0.45201834575258374, 0.22366025104300646
+
+
+def test_what_kinds_cost_on_official_files_is_what_tide_says(shared, tmp_path):
+    folder = oracle(shared, "coco_detection")
+    truth, found = (json.loads((folder / f"{name}.json").read_text()) for name in ("ground_truth", "detections"))
+    truth["annotations"] = [row for row in truth["annotations"] if not row["iscrowd"]]
+    counted = build(None, MetricContext(TASK, tuple(row["name"] for row in truth["categories"])))
+    for prediction, labels in pairs_of_coco(truth, found):
+        counted.update(prediction, labels)
+    got = counted.compute()
+    # Its mean is over a sixth class too, which has detections alone and an AP of 0. A fifth has labels alone: where they
+    # are not asked for it leaves that class out.
+    assert got["AP50"] == pytest.approx(TIDE_AP50 * 6 / 5, abs=1e-9)
+    costs = {kind: got["errors"][kind]["ap"] for kind in TIDE}
+    assert costs == pytest.approx({kind: 6 / 5 * value for kind, value in TIDE.items()}, abs=1e-9)
+    assert got["AP50"] + got["errors"]["missed"]["ap"] == pytest.approx((TIDE_AP50 + TIDE_MISSED) * 5 / 4, abs=1e-9)
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    scored = build_scorer(CocoScorerConfig(errors=True))(tmp_path / "truth.json", folder / "detections.json", None)
+    as_files = scored.figures(np.ones(len(scored.keys), np.int64))  # whose rows are in no order of pictures
+    assert {name: as_files["counts"][name] for name in ("tp", "class", "size")} == {
+        name: got["counts"][name] for name in ("tp", "class", "size")
+    }
+    assert all(as_files["errors"][kind] == pytest.approx(row) for kind, row in got["errors"].items())

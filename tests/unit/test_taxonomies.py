@@ -7,7 +7,6 @@ import sys
 
 import pytest
 from conftest import drivetrain
-from unit.loader_toy import TASKS, Toy, convert, loader, spec
 
 from drivetrain import ClassInfo, PluginError, RecipeError, Taxonomy
 from drivetrain.data import open_dataset
@@ -149,18 +148,6 @@ def test_third_parties_ship_theirs_alike_and_one_that_does_not_load_is_only_thei
         assert "kitti:benchmark" in shipped_taxonomies(manager)
     finally:
         sys.modules.pop("taxonomy_stranger", None)
-
-
-def test_what_is_dropped_may_be_a_class_of_another_task(tmp_path):
-    """As a recipe's flat taxonomy has it: what is ignored or dropped is so in all tasks."""
-    convert(Toy(2), tmp_path / "set")
-    asked = spec(tmp_path / "set", taxonomy={task: {"person": "drop"} for task in TASKS})
-    [batch] = loader().evaluation(asked, batch_micro=2, rank=0, world=1, threads=0, pin=False)
-    labelled = {task: batch.cameras["cam_front"].labelled_classes[task].tolist() for task in TASKS}
-    assert labelled == {"semantic_segmentation": [[True, True]] * 2, "object_detection": [[False, True]] * 2}
-    with pytest.raises(RecipeError, match="no semantic_segmentation class 'persn'"):
-        loader().evaluation(spec(tmp_path / "set", taxonomy={task: {"persn": "drop"} for task in TASKS}), batch_micro=2, rank=0,
-                            world=1, threads=0, pin=False)  # fmt: skip
 
 
 def test_the_command_line_shows_them():

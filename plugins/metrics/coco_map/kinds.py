@@ -25,7 +25,7 @@ _NONE = -1
 
 
 class Boxes(NamedTuple):
-    """Labels or detections of all pictures, picture by picture."""
+    """Labels or detections of all pictures."""
 
     pictures: np.ndarray  # int64 [N]
     classes: np.ndarray  # int64 [N]
@@ -43,7 +43,8 @@ class Mistakes(NamedTuple):
 def mistakes(labels: Boxes, found: Boxes, pairs: Pairs) -> Mistakes:
     """Of every detection that is wrong at an IoU of .5."""
     out = Mistakes(np.full(len(found.pictures), _NONE), np.full(len(found.pictures), _NONE))
-    wanted, wrong = np.flatnonzero(pairs.wanted), np.flatnonzero(pairs.miss)
+    wanted, wrong = (rows[np.argsort(boxes.pictures[rows], kind="stable")] for boxes, rows in
+                     ((labels, np.flatnonzero(pairs.wanted)), (found, np.flatnonzero(pairs.miss))))  # fmt: skip
     pictures = np.unique(found.pictures[wrong])
     ends = [np.searchsorted(boxes.pictures[rows], [pictures, pictures + 1]).T
             for boxes, rows in ((labels, wanted), (found, wrong))]  # fmt: skip

@@ -40,10 +40,12 @@ class _Ranked(NamedTuple):
 
 
 class Outcomes:
-    """``score`` float32 [detections]; ``classes``: their names."""
+    """``score`` float [detections]; ``classes``: their names; without ``distances`` nothing is counted by them."""
 
-    def __init__(self, labels: Sides, found: Sides, score: np.ndarray, pairs: Pairs, classes: Sequence[str]):
+    def __init__(self, labels: Sides, found: Sides, score: np.ndarray, pairs: Pairs, classes: Sequence[str],
+                 distances: bool = True):  # fmt: skip
         self.classes, self.score, self.pairs = tuple(classes), score, pairs
+        self.names = {"class": self.classes, "size": SIZES, **({"distance": DISTANCES} if distances else {})}
         self.of_label, self.of_found = labels.boxes.pictures, found.boxes.pictures
         self.mistakes = mistakes(labels.boxes, found.boxes, pairs)
         self.at = best_score(score, pairs)
@@ -60,8 +62,7 @@ class Outcomes:
         size and distance; ``errors``: ``count`` and ``ap``, what AP50 would gain, per kind. ``times`` int64 [pictures]."""
         labels = times[self.of_label] * self.pairs.wanted
         said = times[self.of_found] * self._counted
-        names = {"class": self.classes, "size": SIZES, "distance": DISTANCES}
-        by = {name: self._table(name, labels, said, values) for name, values in names.items()}
+        by = {name: self._table(name, labels, said, values) for name, values in self.names.items()}
         objects = {name: row["labels"] for name, row in by["class"].items()}
         sums = {name: sum(row[name] for row in by["class"].values()) for name in ("labels", "tp", "fp", "fn")}
         return {"objects": objects, "counts": {"score": self.at, **sums, **by}, "errors": self._errors(times, labels, said)}
@@ -118,10 +119,12 @@ class Outcomes:
         return rows[np.unique(meant[rows], return_index=True)[1]]
 
     def _ap50(self, kind: int | None, wanted: np.ndarray, asked: np.ndarray, times: np.ndarray) -> float | None:
-        """Mean over the classes of which there is something to be found, ``asked`` [classes] of the ``wanted`` labels."""
-        rows = zip(self._lists[kind], wanted, asked)
-        aps = [_ap(ranked, times, int(number)) for ranked, there, number in rows if there > 0]
-        return float(np.mean(aps)) if aps else None
+        """Mean over the classes of which there is something to be found, ``asked`` [classes] of the ``wanted`` labels. As in
+        TIDE a class of which nothing is asked any more is 0 where something is said of it, and left out else."""
+        rows = [(ranked, times[ranked.pictures], int(number))
+                for ranked, there, number in zip(self._lists[kind], wanted, asked) if there > 0]  # fmt: skip
+        aps = [_ap(ranked, weights, number) for ranked, weights, number in rows if number or weights.any()]
+        return float(np.mean(aps)) if aps else 1.0 if rows else None
 
 
 def best_score(score: np.ndarray, pairs: Pairs) -> float | None:
@@ -140,11 +143,8 @@ def _bins(side: Sides) -> dict[str, np.ndarray]:
     return {"class": side.boxes.classes.astype(np.int64), "size": np.digitize(side.area, _AREAS), "distance": distance}
 
 
-def _ap(ranked: _Ranked, times: np.ndarray, asked: int) -> float:
-    weights = times[ranked.pictures]
-    if not asked:  # all were missed: nothing is wrong any more but what was said of it
-        return 0.0 if weights.any() else 1.0
-    return float(average_precision(ranked.hit[None], ~ranked.hit[None], weights, asked)[0])
+def _ap(ranked: _Ranked, weights: np.ndarray, asked: int) -> float:
+    return float(average_precision(ranked.hit[None], ~ranked.hit[None], weights, asked)[0]) if asked else 0.0
 
 
 def _gain(fixed: float | None, plain: float | None) -> float | None:

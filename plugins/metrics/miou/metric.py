@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from drivetrain import IGNORE, Camera, CameraLabels, Encoded, MetricContext, PictureMetric
+from drivetrain import IGNORE, TASKS, Camera, CameraLabels, Encoded, MetricContext, PictureMetric
 
 from .counting import Confusions, Sparse, confusion, figures, sparse
 
 if TYPE_CHECKING:
     from .config import MiouConfig
 
+NAMES = {"semantic_segmentation": "miou", "drivable_area": "drivable_miou"}
 _IDS = 256  # masks are uint8
 
 
@@ -30,24 +31,28 @@ def build(config: MiouConfig, context: MetricContext) -> MeanIoU:
 
 
 class MeanIoU(PictureMetric):
-    """The metric ``miou``; ``size`` (height, width) or None for the source's own resolution. Of a picture what is not 0 of its
-    confusion matrix is kept."""
+    """The metrics ``miou`` and ``drivable_miou``; ``size`` (height, width) or None for the source's own resolution. Of a
+    picture what is not 0 of its confusion matrix is kept."""
 
     def __init__(self, context: MetricContext, size: tuple[int, int] | None = None):
         super().__init__(context)
         self.size = size
+        self.field = TASKS[self.task].prediction
+        self.name = NAMES[self.task]
 
     def match(self, predicted: CameraLabels, camera: Camera, what: str) -> Sparse | None:
         """Count the pixels of two masks, uint8 [H, W] of class ids.
 
         Raises ValueError for a mask of another size than its truth and for a truth outside the classes.
         """
-        return None if camera.semantic is None else self._count(predicted.semantic, self._valid_truth(camera), what)
-
-    def _valid_truth(self, camera: Camera) -> np.ndarray:
-        """The mask with `IGNORE` wherever the picture is not labelled, or not for the class that is there."""
-        mask = camera.semantic
+        mask = getattr(camera, self.field)
+        if mask is None:
+            return None
         assert isinstance(mask, np.ndarray), "truth and prediction are decoded"
+        return self._count(getattr(predicted, self.field), self._valid_truth(camera, mask), what)
+
+    def _valid_truth(self, camera: Camera, mask: np.ndarray) -> np.ndarray:
+        """The mask with `IGNORE` wherever the picture is not labelled, or not for the class that is there."""
         looked_for = camera.labelled_classes.get(self.task)
         if looked_for is not None:
             known = np.full(_IDS, IGNORE, np.uint8)
@@ -72,13 +77,13 @@ class MeanIoU(PictureMetric):
             raise ValueError(f"{what}: {error}") from None
 
     def counted(self, kept: Sequence[Sparse]) -> Any:
-        """``miou``, ``iou`` per class, ``pixel_accuracy``, ``mean_accuracy`` (recall's mean over the classes in the
-        truth) and ``at``, the resolution; a figure of which nothing is known is None."""
+        """The mean by the metric's name, ``iou`` per class, ``pixel_accuracy``, ``mean_accuracy`` (recall's mean over the
+        classes in the truth) and ``at``, the resolution; a figure of which nothing is known is None."""
         confusions = Confusions(kept, len(self.classes))
 
         def of(times: np.ndarray) -> dict[str, Any]:
             found = figures(confusions.total(times), self.classes)
-            shown = {name: found[name] for name in ("miou", "iou", "pixel_accuracy")}
+            shown = {self.name: found["miou"], **{name: found[name] for name in ("iou", "pixel_accuracy")}}
             at = "source" if self.size is None else "{}x{}".format(*self.size)
             return {**shown, "mean_accuracy": found["mean_class_accuracy"], "at": at}
 

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
-from drivetrain import (
-    Batch,
-    CameraLabels,
-    Model,
-    ModelContext,
-    Prediction,
-    boxes_in_original,
-    normalise_images,
-)
+from drivetrain import Batch, CameraLabels, Model, ModelContext, Prediction, normalise_images
 
 from .backbone import SIZES, STRIDES, Backbone
 from .cells import Cells, cells_of, decode
 from .config import RoadDetectorConfig
 from .head import BoxHead, box_losses
 from .neck import Neck
+from .picking import pick
 
 TASK = "object_detection"
 _LEVELS = STRIDES[1:]
-_BEFORE_NMS = 1000
-"""Of a picture; the best."""
 
 
 class RoadDetector(Model):
@@ -57,27 +47,13 @@ class RoadDetector(Model):
 
     def predict(self, batch: Batch) -> list[Prediction]:
         _, logits, boxes = self.forward_cells(normalise_images(batch.camera.images))
-        found = self._select(logits.sigmoid(), boxes)
-        out = []
-        for i, (key, (xyxy, labels, scores)) in enumerate(zip(batch.keys, found)):
-            named = boxes_in_original(batch.camera, i, xyxy, [self.classes[c] for c in labels.tolist()], scores)
-            out.append(Prediction(key, {batch.camera_name: CameraLabels(boxes=named)}))
-        return out
+        found = pick(batch.camera, logits.sigmoid(), boxes, self.classes, self.config)
+        return [Prediction(key, {batch.camera_name: CameraLabels(boxes=one)}) for key, one in zip(batch.keys, found)]
 
     def export_module(self) -> nn.Module:
         """float32 [B, 3, H, W] normalised pictures to boxes [B, A, 4] in their pixels and scores [B, A, C] of all cells, which
         a non-maximum suppression of each class is to follow."""
         return _Export(self).eval()
-
-    def _select(self, scores: Tensor, boxes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Per picture the boxes [N, 4], class ids [N] and scores [N] that are kept, best first."""
-        best, slot = scores.flatten(1).topk(min(_BEFORE_NMS, scores[0].numel()))
-        picture, rank = (best > self.config.score_threshold).nonzero(as_tuple=True)
-        score, slot = best[picture, rank], slot[picture, rank]
-        label, xyxy = slot % len(self.classes), boxes[picture, slot // len(self.classes)]
-        kept = batched_nms(xyxy, score, picture * len(self.classes) + label, self.config.nms_threshold)
-        rows = [kept[picture[kept] == i][: self.config.detections_per_image] for i in range(len(boxes))]
-        return [(xyxy[row], label[row], score[row]) for row in rows]
 
 
 class _Export(nn.Module):
