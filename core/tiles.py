@@ -74,7 +74,7 @@ class TiledPredict:
         parts = [self._part(batch, row, column) for row in rows for column in columns]
         whole = self._whole(batch, rows[0], columns[0]) if self._tiles.whole else None
         return [
-            Prediction(key, {batch.camera_name: _together(batch, i, [part[i] for part in parts], whole and whole[i])})
+            Prediction(key, {batch.camera_name: _together(batch, i, [part[i] for part in parts], whole[i] if whole else None)})
             for i, key in enumerate(batch.keys)
         ]
 
