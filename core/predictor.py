@@ -21,6 +21,7 @@ from .prediction import Prediction
 from .recipe import Recipe
 from .run import RunFolder
 from .slices import Slices
+from .tiles import tiled
 from .train import build_loader, build_model, data_spec
 
 
@@ -53,7 +54,7 @@ class Predictor:
         stream = self._stream(spec or data_spec(self.recipe, split))
         about = {"run": self.folder.info()["id"], "step": self.checkpoint.step, "classes": self.recipe.classes, "split": split}
         try:
-            return evaluate(self, stream, metrics or {}, self.comm, out, about, panels, slices=slices)
+            return evaluate(tiled(self, self.recipe), stream, metrics or {}, self.comm, out, about, panels, slices=slices)
         finally:
             stream.close()
 

@@ -39,6 +39,7 @@ from .recipe_sources import Key, Node, Place, Written, dotted, read_recipe
 from .recipe_values import AnyModel, at, explain, keys_of, leaves, unknown_key, validate
 from .recipe_values import compare as compare
 from .tasks import TASKS
+from .taxonomies import Expanded
 
 DEFAULT = "default"
 Classes = Mapping[str, tuple[str, ...]]
@@ -181,9 +182,10 @@ class _Reading:
 
     def __init__(self, written: Written, manager: PluginManager):
         self.written, self.manager = written, manager
-        self.root = _with_empty_entries(written.root)
+        self.taxonomies = Expanded(_with_empty_entries(written.root), manager)
+        self.root = self.taxonomies.root
         self.plain: dict[str, Any] = self.root.plain
-        self.errors: list[RecipeError] = []
+        self.errors: list[RecipeError] = list(self.taxonomies.errors)
         self.optimizer = OptimizerKeys.model_validate({})
 
     def recipe(self) -> Recipe:
@@ -332,7 +334,11 @@ class _Reading:
         for key, mapping in mappings.items():
             for name, target in mapping.items():
                 if target not in targets:
-                    self.wrong(f"no class {target!r}", (*key, name), near_matches(target, targets))
+                    shipped = self.taxonomies.named.get((*key, name))
+                    remedy = (
+                        f"add it to data.classes, or after it in a list: [{shipped}, {{{name}: ignore}}]" if shipped else None
+                    )
+                    self.wrong(f"no class {target!r}", (*key, name), near_matches(target, targets), remedy)
         sources = {**data.train, **data.val}
         for name in data.taxonomy:
             if name not in sources:

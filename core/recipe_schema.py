@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from .errors import RecipeError
 from .where import Where
@@ -49,6 +49,10 @@ Pattern = Annotated[str, AfterValidator(_compiles)]
 WhereText = Annotated[str, AfterValidator(_can_be_read)]
 """An expression of `drivetrain.Where`."""
 ClassNames = Annotated[list[str], Field(max_length=255)]
+_ENTRIES: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+_PARTS = {"type": "array", "items": {"anyOf": [{"type": "string"}, _ENTRIES]}}
+Mapped = Annotated[dict[str, str], WithJsonSchema({"anyOf": [_ENTRIES, {"type": "string"}, _PARTS]})]
+"""Source class -> class, ``ignore`` or ``drop``. A recipe may also name shipped ones, which are put in before it is checked."""
 
 
 class Section(BaseModel):
@@ -81,7 +85,7 @@ class SourceSection(Addressed):
     view: str | None = Field(None, description="a folder that a curation wrote: the frames it excludes are left out")
     weight: float | None = Field(None, ge=0, description="in training, its share of the samples, beside the others' weights")
     balance: BalanceSection | None = Field(None, description="in training, how often frames of rare classes are seen")
-    taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
+    taxonomy: Mapped = Field({}, description="as in data.taxonomy, which it goes before")
     overlays: list[str] = Field([], description="folders of labels that lie over the shards' own, the later ones on top")
     join: dict[str, JoinSection] = Field({}, description="sets whose sensors are added, by the nearest time in a scene")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
@@ -101,7 +105,9 @@ class DataSection(Section):
     cameras: list[str] | None = Field(None, description="which cameras; null: the shard set's only one")
     lidars: list[str] = Field([], description="which lidars and radars; none: no sweep is read")
     clip: ClipSection = Field(default_factory=lambda: ClipSection.model_validate({}))
-    taxonomy: dict[str, dict[str, str]] = Field({}, description="per source: its class -> class, ignore or drop")
+    taxonomy: dict[str, Mapped] = Field(
+        {}, description="per source: its class -> class, ignore or drop; or DATASET:NAME, a shipped one; or a list of such"
+    )
 
     @field_validator("classes")
     @classmethod
@@ -165,11 +171,18 @@ class TrainSection(Section):
     compile: bool = Field(False, description="compile the losses' computation with torch.compile")
 
 
+class TilesSection(Section):
+    grid: tuple[Count, Count] = Field(description="[rows, columns] of tiles, all of one size")
+    overlap: float = Field(0.2, ge=0, lt=0.9, description="share of a tile that the next one shows too")
+    whole: bool = Field(False, description="find boxes in the whole picture too, made as small as a tile")
+
+
 class EvaluationSection(Section):
     every: Count | None = Field(None, description="steps from one evaluation to the next; null: at the end alone")
     at_end: bool = Field(True, description="evaluate after the last step")
     batch: Count | None = Field(None, description="samples at a time; null: batch.micro")
     panels: int = Field(8, ge=0, description="pictures shown to the trackers")
+    tiles: TilesSection | None = Field(None, description="predict large pictures in tiles; null: in one piece")
     slices: dict[str, WhereText] = Field({}, description="name -> which frames: figures of each beside those of the whole")
 
 

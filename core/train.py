@@ -36,6 +36,7 @@ from .run import RunFolder, append_record
 from .saving import Saver
 from .seeding import hash_key
 from .slices import Slices
+from .tiles import tiled
 from .watch import Stop
 from .weights import initialise, read_weights, restore
 from .worlds import check_slots
@@ -61,6 +62,8 @@ def build_loader(recipe: Recipe) -> Loader:
 def data_spec(recipe: Recipe, split: str) -> DataSpec:
     """What a split of the recipe reads, with its transforms built."""
     transforms = {name: chosen.build() for name, chosen in recipe.transforms.items()}
+    for transform in transforms.values():
+        transform.prepare(recipe.classes)
     data = recipe.data
     return DataSpec(
         recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if data.cameras is None else tuple(data.cameras),
@@ -297,7 +300,7 @@ class Training:
             out = self.folder.predictions / f"step-{step:08d}"
             with self.engine.averaged():
                 self.results, panels = evaluate(
-                    self._predict, stream, build_metrics(self.recipe), self.comm, out, about,
+                    tiled(self._predict, self.recipe), stream, build_metrics(self.recipe), self.comm, out, about,
                     self.recipe.evaluation.panels, limit=2 if self.trial else None, slices=self.slices,
                 )  # fmt: skip
         finally:

@@ -12,6 +12,10 @@ from faults.crash import finish, keys, launch, losses, start
 from drivetrain import open_run
 from drivetrain.run import RunFolder
 
+MIXED = ["transforms.copy_paste={p: 0.5}", "transforms.mosaic={size: [96, 144]}",
+         "evaluation.tiles={grid: [1, 2], whole: true}"]  # fmt: skip
+"""Pictures of several frames in training, pieces of one in evaluation."""
+
 
 def trained(run: Path, ranks: int, *overrides: str, recipe: str = SMALL) -> RunFolder:
     code = finish(launch(recipe, run, list(overrides), ranks))
@@ -144,8 +148,8 @@ def test_overfitting_one_batch_reads_it_again_and_again(shards, tmp_path):
     assert found[12] < 0.75 * found[1]
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage):
+@pytest.mark.parametrize("stage, settings", [(2, []), (3, MIXED)])
+def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage, settings):
     recipe = tmp_path / "detection.yaml"
     recipe.write_text(
         Path(SMALL).read_text().replace("semantic_segmentation", "object_detection")
@@ -155,8 +159,12 @@ def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage):
                  "[car, truck, pedestrian, cyclist, traffic_sign]")
     )  # fmt: skip
     run = trained(
-        tmp_path / "run", 2, "train.steps=3", "evaluation.at_end=true", f"parallelism.zero_stage={stage}", recipe=str(recipe)
-    )
+        tmp_path / "run", 2, "train.steps=3", "evaluation.at_end=true", f"parallelism.zero_stage={stage}", *settings,
+        recipe=str(recipe),
+    )  # fmt: skip
     [told] = [r for r in run.records() if r["kind"] == "evaluation"]
     assert told["coco_map"]["frames"] == 7 and 0 <= told["coco_map"]["coco_map"] <= 1
     assert set(run.records()[0]["losses"]) >= {"classification", "bbox_regression"}
+    if settings:
+        alone = drivetrain("eval", run.path, "--json")
+        assert json.loads(alone.stdout)["coco_map"]["coco_map"] == pytest.approx(told["coco_map"]["coco_map"], abs=1e-6)
