@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score scale kills faults features lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector kitti-overfit scale kills faults features lint types clean
 
 setup: $(READY)
 
@@ -31,10 +31,10 @@ test: $(READY)
 fuzz: $(READY)
 	DRIVETRAIN_FUZZ_ROUNDS=2000 $(BIN)/python -m pytest tests/unit/test_loader_fuzz.py tests/unit/test_loader_hostile.py
 
-# Other readers of our shard sets; Energon's dependencies stay out of our own environment.
+# Other readers of our shard sets, and of what we read; their dependencies stay out of our own environment.
 peers: $(READY)
 	test -d build/peers || $(PYTHON) -m venv build/peers
-	build/peers/bin/python -m pip install --quiet --editable '.[test]' megatron-energon
+	build/peers/bin/python -m pip install --quiet --editable '.[test]' megatron-energon av2
 	build/peers/bin/python -m pytest tests/peers
 
 lint: $(READY)
@@ -59,7 +59,7 @@ bench-sharding: $(READY)
 bench-saving: $(READY)
 	$(BIN)/python tests/benchmarks/saving.py
 
-# Our engines beside loops written by hand, two ranks; writes the table of docs/parallelism.md: about 20 minutes.
+# Our engines beside loops written by hand, two ranks; writes the table of docs/parallelism.md: half an hour.
 bench-parallelism: $(READY)
 	$(BIN)/python tests/benchmarks/parallelism.py --table docs/parallelism.md
 
@@ -69,14 +69,26 @@ bench-score: $(READY)
 	build/bench-score/venv/bin/python -m pip install --quiet cityscapesScripts==2.3.0 numpy==1.26.4
 	$(BIN)/python tests/benchmarks/scoring.py
 
+# road_detector beside torchvision's SSDlite and FCOS, MINUTES of training each, and the time of a step.
+MINUTES ?= 20
+bench-detector: $(READY)
+	$(BIN)/python tests/benchmarks/detector.py --minutes $(MINUTES)
+
+# The frames of KITTI's object benchmark that lie in the folder KITTI, learnt by heart on two ranks.
+KITTI ?= ../shared/data/kitti_object
+kitti-overfit: $(READY)
+	$(BIN)/python tests/benchmarks/kitti_overfit.py $(KITTI)
+
 # 10^9 samples in 10^6 shards on 4,096 ranks: exactly once, resume, memory, what a node fetches.
 scale: $(READY)
 	$(BIN)/python tests/benchmarks/scale.py
 
-# kill -9 of ranks at 20 random moments of an epoch, and at 100 of saves and between them, resumed with other numbers of ranks.
+# kill -9 of ranks at 20 random moments of an epoch, and at 100 of saves and between them, resumed with other numbers of ranks;
+# then at 100 of runs under the launcher, which takes half an hour.
 kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_saving.py
+	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_launcher.py
 
 # Every way in which a job of several ranks ends, under the real launchers: some minutes.
 faults: $(READY)
