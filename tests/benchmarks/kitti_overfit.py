@@ -28,7 +28,8 @@ from drivetrain.train import build_loader, data_spec
 RECIPE = ROOT / "recipes" / "kitti-road-detector.yaml"
 OVERRIDES = ["model.size=n", "batch.global=4", "batch.micro=2", "optimizer.weight_decay=0", "ema.decay=0.99",
              "transforms.colour.enabled=false", "transforms.flip.enabled=false", "lr_schedule.warmup_steps=50",
-             "evaluation.every=null", "train.log_every=20", "tracker=null"]  # fmt: skip
+             "evaluation.every=null", "train.log_every=20", "checkpoint.every=50",
+             "checkpoint.keep=1", "tracker=null"]  # fmt: skip
 
 
 def convert(kitti: Path, build: Path) -> None:
@@ -69,12 +70,13 @@ def main() -> None:
     parser.add_argument("kitti", type=Path, help="a folder with training/ and ImageSets/train.txt")
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "kitti-overfit")
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--size", type=int, nargs=2, default=(192, 640), help="height and width of the input")
     wanted = parser.parse_args()
     convert(wanted.kitti, wanted.build)
     os.environ["DRIVETRAIN_DATA"] = str(wanted.build)
-    overrides = [*OVERRIDES, f"train.steps={wanted.steps}"]
+    overrides = [*OVERRIDES, f"train.steps={wanted.steps}", f"transforms.resize.size={list(wanted.size)}"]
     most = ceiling(overrides)
-    found = launch(wanted.build, wanted.build / f"run-{wanted.steps}", overrides, RECIPE)[-1]
+    found = launch(wanted.build, wanted.build / f"run-{wanted.steps}-{wanted.size[1]}", overrides, RECIPE)[-1]
     ap, best = found["kitti_ap"]["kitti_ap"], most["kitti_ap"]["kitti_ap"]
     by_class = found["kitti_ap"]["ap"]
     classes = {name: by_class[name]["bbox"]["moderate"]["AP_R40"] for name in by_class}
