@@ -1,9 +1,8 @@
-"""Pictures of data: contact sheets of shards and of batches, and shards out of a folder of pictures."""
+"""Pictures of data: contact sheets of shards and of batches."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import DataSpec, ShardSet, Source, TrainingStream
-from .data import default_loader
+from .contracts import ShardSet, TrainingStream
 from .errors import DataError, UserError, near_matches
 from .evaluate import drawn_classes, panel_of
-from .frame import Boxes, Camera, CameraLabels, ClassInfo, Encoded, Frame
+from .frame import Boxes, CameraLabels
 from .lanes import Lanes
 from .pictures import contact_sheet, draw_labels, save_png
 from .recipe import Recipe
@@ -23,15 +21,13 @@ from .seeding import hash_array, hash_key
 from .tasks import TASKS
 from .train import build_loader, data_spec
 
-_PICTURES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
-
 
 def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path, keys: Sequence[str] = (),
                     shuffle: int | None = None) -> None:  # fmt: skip
     """Frames of a shard set, every camera with its labels in the dataset's own classes: those of ``keys``, else ``count`` of
     them, spread over the set, or drawn by the seed ``shuffle``. Raises DataError for a key that is not in the set."""
     if keys:
-        numbers = _numbers_of(keys, shards)
+        numbers = numbers_of(keys, shards)
     elif shuffle is not None:
         there = shards.readable()
         numbers = there[np.argsort(hash_array(hash_key("view", shuffle), there))[:count]]
@@ -48,7 +44,7 @@ def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path, keys:
     save_png(out, contact_sheet(tiles, columns, captions))
 
 
-def _numbers_of(keys: Sequence[str], shards: ShardSet) -> np.ndarray:
+def numbers_of(keys: Sequence[str], shards: ShardSet) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -119,46 +115,3 @@ def _boxes_of_targets(fields: dict[str, np.ndarray], classes: Sequence[str]) -> 
     boxes = np.concatenate([fields["boxes"][valid], fields["ignore_boxes"][ignored]])
     flags = np.arange(len(boxes)) >= len(names)
     return Boxes(boxes, names + ["ignore"] * int(flags.sum()), ignore=flags)
-
-
-class Pictures:
-    """A folder of pictures as a dataset without labels, in a recipe's classes."""
-
-    def __init__(self, classes: dict[str, tuple[str, ...]]):
-        self.classes: Mapping[str, Sequence[ClassInfo]] = {
-            task: tuple(ClassInfo(n, i) for i, n in enumerate(names)) for task, names in classes.items()
-        }
-
-    def index(self, root: Path, split: str) -> list[tuple[str, Path]]:
-        found = sorted(p for p in Path(root).rglob("*") if p.suffix.lower() in _PICTURES)
-        if not found:
-            raise DataError(f"{root}: no .jpg or .png pictures in it", remedy="name a folder of pictures, or a shard set")
-        return [(path.relative_to(root).with_suffix("").as_posix(), path) for path in found]
-
-    def load(self, ref: tuple[str, Path]) -> Frame:
-        from PIL import Image
-
-        key, path = ref
-        with Image.open(path) as picture:
-            width, height = picture.size
-        image = Encoded(path.read_bytes(), _PICTURES[path.suffix.lower()])
-        return Frame(key, cameras={"picture": Camera(image=image, width=width, height=height)})
-
-
-def shards_of_pictures(folder: Path, out: Path, recipe: Recipe) -> str:
-    """A folder of pictures as a shard set, so that prediction has one road. Returns its path."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder", remedy="name a folder of pictures, or a shard set")
-    shutil.rmtree(out, ignore_errors=True)
-    dataset = Pictures({task: tuple(names) for task, names in recipe.classes.items()})
-    default_loader().convert(dataset, folder, out, "predict", dataset_name="pictures", workers=1, samples_per_shard=256)
-    return str(out)
-
-
-def spec_of_shards(recipe: Recipe, shards: str) -> DataSpec:
-    """What a recipe reads, but from ``shards``, whose classes need not be the recipe's: nothing of them is scored."""
-    classes = default_loader().open(shards).classes
-    taxonomy = {task: {c.name: c.name if c.name in names else "ignore" for c in classes.get(task, ())}
-                for task, names in recipe.classes.items()}  # fmt: skip
-    spec = data_spec(recipe, "val")
-    return dataclasses.replace(spec, sources=(Source("predict", shards, taxonomy),), cameras=None)

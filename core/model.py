@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .batch import IMAGENET_MEAN, IMAGENET_STD
+
 if TYPE_CHECKING:
     from .batch import Batch
     from .prediction import Prediction
@@ -50,8 +52,13 @@ class Model(nn.Module):
         return block_names(self)
 
     def export_module(self) -> nn.Module:
-        """A module from float32 [B, 3, H, W] normalised pictures to tensors."""
+        """A module from float32 [B, 3, H, W] pictures, normalised by `normalisation`, to tensors. What they are called is in
+        its attribute ``outputs``, if it has one."""
         raise NotImplementedError(f"{type(self).__name__} has no export")
+
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std) of R, G, B in 0..1 by which the pictures of `export_module` are normalised: (x / 255 - mean) / std."""
+        return IMAGENET_MEAN, IMAGENET_STD
 
     def forward(self, batch: Batch):
         """Losses in training mode, predictions otherwise: the one door through which an engine calls a model."""

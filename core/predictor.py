@@ -51,7 +51,7 @@ class Predictor:
                  ) -> tuple[dict[str, Any], list[Panel]]:  # fmt: skip
         """Predict a split of the recipe, or what ``spec`` says, into a prediction set at ``out``, and score it with
         ``metrics`` (`drivetrain.evaluate`)."""
-        stream = self._stream(spec or data_spec(self.recipe, split))
+        stream = self.stream(spec or data_spec(self.recipe, split))
         about = {"run": self.folder.info()["id"], "step": self.checkpoint.step, "classes": self.recipe.classes, "split": split}
         try:
             return evaluate(tiled(self, self.recipe), stream, metrics or {}, self.comm, out, about, panels, slices=slices)
@@ -77,7 +77,8 @@ class Predictor:
         """The recipe's classes, with colours for pictures."""
         return drawn_classes(self.recipe, build_loader(self.recipe))
 
-    def _stream(self, spec: DataSpec) -> EvaluationStream:
+    def stream(self, spec: DataSpec) -> EvaluationStream:
+        """This rank's batches of what ``spec`` says, to be closed by the caller."""
         micro = self.recipe.evaluation.batch or self.recipe.batch.micro
         comm = self.comm
         return build_loader(self.recipe).evaluation(

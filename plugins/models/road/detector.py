@@ -57,6 +57,8 @@ class RoadDetector(Model):
 
 
 class _Export(nn.Module):
+    outputs = ("boxes", "scores")
+
     def __init__(self, model: RoadDetector):
         super().__init__()
         self.model = model

@@ -94,13 +94,16 @@ class Detector(Model):
         the picture int64 [N] of each."""
         return _Export(self).eval()
 
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        transform = self.net.transform
+        return tuple(transform.image_mean), tuple(transform.image_std)
+
     def pad(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         return F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
 
     def _images(self, camera: CameraBatch) -> ImageList:
-        transform = self.net.transform
-        images = normalise_images(camera.images, tuple(transform.image_mean), tuple(transform.image_std))
+        images = normalise_images(camera.images, *self.normalisation())
         return ImageList(self.pad(images), [(h, w) for h, w in camera.sizes.tolist()])
 
     def _targets(self, camera: CameraBatch) -> Targets:
@@ -214,6 +217,8 @@ class FasterRCNNDetector(Detector):
 
 
 class _Export(nn.Module):
+    outputs = ("boxes", "scores", "classes", "pictures")
+
     def __init__(self, model: Detector):
         super().__init__()
         self.model = model

@@ -98,6 +98,8 @@ class Segmenter(Model):
 
 
 class _Export(nn.Module):
+    outputs = ("logits",)
+
     def __init__(self, model: Segmenter):
         super().__init__()
         self.model = model

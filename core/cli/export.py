@@ -1,0 +1,53 @@
+"""``drivetrain export``: a run's model for other runtimes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import typer
+
+from ..manager import get_manager
+from .train import say
+
+
+def export(
+    run: Path = typer.Argument(..., help="A run's folder."),
+    format: str = typer.Option(..., "--format", help="onnx (needs drivetrain[onnx]) or torch-export."),
+    out: Path = typer.Option(..., "--out", help="The file that is written; what must be known of it goes to FILE.json."),
+    size: str = typer.Option(None, "--size", help="HEIGHTxWIDTH of its pictures; the validation pictures' by default."),
+    checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),
+    raw: bool = typer.Option(False, "--raw", help="The weights as they were trained, not their running mean (ema)."),
+    frames: int = typer.Option(4, "--frames", min=1, help="Validation pictures that it is checked on."),
+    tolerance: float = typer.Option(1e-4, "--tolerance", help="Allowed difference, of an output's largest number."),
+) -> None:
+    """Write a model as ONNX or torch.export program, and hold it against the model itself on real pictures."""
+    from ..comm import Comm
+    from ..errors import UserError, near_matches
+    from ..export import FORMATS, check_runtime, export_model
+    from ..predictor import Predictor
+    from ..run import RunFolder
+
+    if format not in FORMATS:
+        raise UserError(f"no format {format!r}", near=near_matches(format, FORMATS), remedy=f"formats: {', '.join(FORMATS)}")
+    wanted = None if size is None else _size(size)
+    check_runtime(format)
+    if not out.parent.is_dir() or out.is_dir():
+        raise UserError(f"--out {out}: {'a folder' if out.is_dir() else f'no folder {out.parent}'}", remedy="name a file")
+    comm = Comm.start()
+    if comm.world > 1:
+        raise UserError("an export is one process's work", remedy="run it without a launcher")
+    predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say, raw)
+    about = export_model(predictor, format, out, wanted, frames, tolerance)
+    for one in about["outputs"]:
+        print(f"{one['name']} {one['shape']} differs by {about['check']['max_abs_difference'][one['name']]:.3g} at most")
+    say(f"{out}: {about['model']} after step {about['step']}, checked on {about['check']['frames']} pictures; see {out}.json")
+    comm.close()
+
+
+def _size(text: str) -> tuple[int, int]:
+    from ..errors import UserError
+
+    if not (found := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
+        raise UserError(f"--size {text}: expected HEIGHTxWIDTH in pixels, as 384x640")
+    return int(found[1]), int(found[2])
