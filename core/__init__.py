@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
     from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
     from .comm import Comm, local_world_from_environment
-    from .config import PluginConfig
+    from .config import MaskLossConfig, PluginConfig
     from .contracts import (
         Balance,
         Dataset,
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         read_mask,
         read_picture,
     )
+    from .mask_losses import MaskLoss
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .official import official_pairs, read_official_json, wrong_json, wrong_line
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
+    from .sampling import sample_at_original
     from .saving import FragmentWriter
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
@@ -105,7 +107,7 @@ _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
     "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
     "comm": "Comm local_world_from_environment",
-    "config": "PluginConfig",
+    "config": "MaskLossConfig PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
     "Scored Scorer ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
@@ -116,6 +118,7 @@ _HOMES = {
     "encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "View map_boxes",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
+    "mask_losses": "MaskLoss",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
@@ -125,6 +128,7 @@ _HOMES = {
     "progress": "Progress",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
+    "sampling": "sample_at_original",
     "saving": "FragmentWriter",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy",

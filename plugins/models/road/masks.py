@@ -1,0 +1,68 @@
+"""The head of masks: semantic segmentation, drivable area."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from drivetrain import IGNORE, TASKS, CameraBatch, MaskLoss, MaskLossConfig, sample_at_original
+
+from .heads import Head, Maps, Terms
+from .layers import ConvNorm
+
+_CELL = 2
+"""Pixels, a side, of the cells at which losses are counted: twice as fine as the map, a quarter of the pixels' cost."""
+_NEVER = -1e4
+
+
+class MaskHead(Head):
+    """Logits [B, C, H / 4, W / 4] of the classes of ``task``, which are learnt by `drivetrain.MaskLoss`. In a picture in which
+    only some classes were looked for, only these are told from each other."""
+
+    reads_stride_4 = True
+
+    def __init__(self, task: str, config: MaskLossConfig, width: int, classes: tuple[str, ...]):
+        super().__init__()
+        self.task = task
+        self.field = TASKS[task].prediction  # type: ignore[misc]
+        self.body = ConvNorm(width, width)
+        self.classify = nn.Conv2d(width, len(classes), 1)
+        self.loss = MaskLoss(config, classes, f"model.{task}.class_weights")
+
+    def forward(self, maps: Maps) -> Tensor:
+        return self.classify(self.body(maps.fine)).float()
+
+    def losses(self, said: Tensor, camera: CameraBatch) -> Terms:
+        known = camera.labelled_classes[self.task]
+        mask = _counted(camera.targets[self.task]["mask"], known)
+        height, width = (4 * length for length in said.shape[-2:])
+        mask = F.pad(mask, (0, width - mask.shape[2], 0, height - mask.shape[1]), value=IGNORE)
+        return self.loss(said.masked_fill(~known[:, :, None, None], _NEVER), mask, _CELL)
+
+    def predict(self, said: Tensor, camera: CameraBatch) -> list[np.ndarray]:
+        return [
+            sample_at_original(said[i : i + 1], camera, i, _size(said))[0].argmax(0).to(torch.uint8).cpu().numpy()
+            for i in range(len(said))
+        ]
+
+    def exported(self, said: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """``logits`` [B, C, H, W]."""
+        return {"logits": at_pixels(said, size)}
+
+
+def at_pixels(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [B, C, h, w] at stride 4 of a padded picture, at the pixels of its first ``size``."""
+    return F.interpolate(maps, scale_factor=4.0, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
+
+
+def _counted(mask: Tensor, known: Tensor) -> Tensor:
+    """``mask`` uint8 [B, H, W], `IGNORE` where a class was not looked for, by ``known`` bool [B, C]."""
+    ids = F.pad(known, (0, IGNORE + 1 - known.shape[1]))
+    looked_for = ids.gather(1, mask.flatten(1).long()).view_as(mask)
+    return mask.masked_fill(~looked_for, IGNORE)
+
+
+def _size(said: Tensor) -> tuple[int, int]:
+    return 4 * said.shape[-2], 4 * said.shape[-1]
