@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score scale kills faults features lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector kitti-overfit scale kills faults features lint types clean
 
 setup: $(READY)
 
@@ -68,6 +68,16 @@ bench-score: $(READY)
 	test -d build/bench-score/venv || $(PYTHON) -m venv build/bench-score/venv
 	build/bench-score/venv/bin/python -m pip install --quiet cityscapesScripts==2.3.0 numpy==1.26.4
 	$(BIN)/python tests/benchmarks/scoring.py
+
+# road_detector beside torchvision's SSDlite and FCOS, MINUTES of training each, and the time of a step.
+MINUTES ?= 20
+bench-detector: $(READY)
+	$(BIN)/python tests/benchmarks/detector.py --minutes $(MINUTES)
+
+# The frames of KITTI's object benchmark that lie in the folder KITTI, learnt by heart on two ranks.
+KITTI ?= ../shared/data/kitti_object
+kitti-overfit: $(READY)
+	$(BIN)/python tests/benchmarks/kitti_overfit.py $(KITTI)
 
 # 10^9 samples in 10^6 shards on 4,096 ranks: exactly once, resume, memory, what a node fetches.
 scale: $(READY)

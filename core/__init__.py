@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     from .notebook import open_recipe, open_run, open_shards
     from .official import official_pairs, read_official_json, wrong_json, wrong_line
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
-    from .prediction import Prediction
+    from .prediction import Prediction, boxes_in_original
     from .processes import process_pool
     from .progress import Progress
     from .recipe import Recipe
@@ -123,7 +123,7 @@ _HOMES = {
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",
-    "prediction": "Prediction",
+    "prediction": "Prediction boxes_in_original",
     "processes": "process_pool",
     "progress": "Progress",
     "recipe": "Recipe",

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from .frame import CameraLabels
+import numpy as np
+
+from .frame import Boxes, CameraLabels
+from .geometry import map_boxes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .batch import CameraBatch
 
 
 @dataclass
@@ -14,3 +24,13 @@ class Prediction:
 
     key: str
     cameras: dict[str, CameraLabels] = field(default_factory=dict)
+
+
+def boxes_in_original(camera: CameraBatch, index: int, xyxy: Tensor, names: Sequence[str], scores: Tensor) -> Boxes:
+    """Detections of the batch's picture ``index``, ``xyxy`` [N, 4] in the batch's pixels, as Boxes in the original's, clipped
+    to it; what is left of none is dropped."""
+    height, width = camera.original_sizes[index].tolist()
+    moved = map_boxes(camera.to_original[index].double().cpu().numpy(), xyxy.float().cpu().numpy())
+    moved = moved.clip(0, (width, height, width, height))
+    boxes = Boxes(moved, list(names), scores=scores.float().cpu().numpy())
+    return boxes.select(np.all(moved[:, 2:] > moved[:, :2], axis=1))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .datasets import check_dataset
     from .metrics import check_metric
     from .models import check_model, make_batch
+    from .syncs import host_syncs, on_meta
     from .transforms import check_transform
 
 _HOME_OF = {
@@ -24,9 +25,11 @@ _HOME_OF = {
     "check_metric": "metrics",
     "check_model": "models",
     "check_transform": "transforms",
+    "host_syncs": "syncs",
     "make_batch": "models",
+    "on_meta": "syncs",
 }
-__all__ = ["check_dataset", "check_metric", "check_model", "check_transform", "make_batch"]
+__all__ = ["check_dataset", "check_metric", "check_model", "check_transform", "host_syncs", "make_batch", "on_meta"]
 
 
 def __getattr__(name: str):

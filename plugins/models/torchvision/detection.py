@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from drivetrain import (
     ModelContext,
     Prediction,
     UserError,
-    map_boxes,
+    boxes_in_original,
     normalise_images,
 )
 
@@ -128,13 +127,8 @@ class Detector(Model):
                             remedy="set batch.micro to 2 or more, or resize to larger pictures") from error  # fmt: skip
 
     def _in_original(self, found: dict[str, Tensor], camera: CameraBatch, index: int) -> Boxes:
-        """Detections of one picture, clipped to it; what is left of none is dropped."""
-        height, width = camera.original_sizes[index].tolist()
-        xyxy = map_boxes(camera.to_original[index].double().cpu().numpy(), found["boxes"].float().cpu().numpy())
-        xyxy = xyxy.clip(0, (width, height, width, height))
         names = [self.classes[label - self.first_label] for label in found["labels"].tolist()]
-        boxes = Boxes(xyxy, names, scores=found["scores"].float().cpu().numpy())
-        return boxes.select(np.all(xyxy[:, 2:] > xyxy[:, :2], axis=1))
+        return boxes_in_original(camera, index, found["boxes"], names, found["scores"])
 
 
 class RetinaNetDetector(Detector):

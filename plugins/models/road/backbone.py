@@ -1,0 +1,51 @@
+"""The backbone, and the four sizes in which our models come."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from .layers import Context, ConvNorm, Residual
+
+STRIDES = (4, 8, 16, 32)
+"""Of the backbone's feature maps; pictures are padded to a multiple of the last."""
+
+
+class Size(NamedTuple):
+    """``widths`` and ``depths`` (residual blocks) of the backbone's stages; ``neck``: channels of every map after it."""
+
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    neck: int
+
+
+def _size(width: float, depth: float) -> Size:
+    wide = [8 * round(width * channels / 8) for channels in (128, 256, 512, 768, 256)]
+    deep = [max(1, round(depth * blocks)) for blocks in (3, 6, 6, 3)]
+    return Size(tuple(wide[:4]), tuple(deep), wide[4])  # type: ignore[arg-type]
+
+
+SIZES = {"n": _size(0.25, 1 / 3), "s": _size(0.5, 1 / 3), "m": _size(0.75, 2 / 3), "l": _size(1.0, 1.0)}
+
+
+class Backbone(nn.Module):
+    """A residual network that goes to stride 4 at once, since maps of a higher resolution cost most of the time of a small
+    network. Normalised pictures [B, 3, H, W], sides multiples of 32, to maps [B, widths[i], H / s, W / s] at `STRIDES`."""
+
+    def __init__(self, size: Size):
+        super().__init__()
+        self.channels = size.widths
+        self.stem = ConvNorm(3, size.widths[0], 7, 4)
+        stages = []
+        for i, (width, depth) in enumerate(zip(size.widths, size.depths)):
+            down = [ConvNorm(size.widths[i - 1], width, 3, 2)] if i else []
+            stages.append(nn.Sequential(*down, *(Residual(width) for _ in range(depth))))
+        stages[-1].append(Context(size.widths[-1]))
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]

@@ -1,0 +1,100 @@
+"""``road_detector``: backbone, neck and the boxes' head."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import batched_nms
+
+from drivetrain import (
+    Batch,
+    CameraLabels,
+    Model,
+    ModelContext,
+    Prediction,
+    boxes_in_original,
+    normalise_images,
+)
+
+from .backbone import SIZES, STRIDES, Backbone
+from .cells import Cells, cells_of, decode
+from .config import RoadDetectorConfig
+from .head import BoxHead, box_losses
+from .neck import Neck
+
+TASK = "object_detection"
+_LEVELS = STRIDES[1:]
+_BEFORE_NMS = 1000
+"""Of a picture; the best."""
+
+
+class RoadDetector(Model):
+    """A one-stage detector without anchors. Bodies may run under autocast; what the head says, boxes, scores and losses are
+    float32. Neither losses nor what comes before them wait for the device. The losses are told in `head.box_losses`."""
+
+    def __init__(self, config: RoadDetectorConfig, classes: tuple[str, ...]):
+        super().__init__()
+        size = SIZES[config.size]
+        self.config, self.classes = config, classes
+        self.backbone = Backbone(size)
+        self.neck = Neck(size.widths[1:], size.neck)
+        self.head = BoxHead(size.neck, len(classes), len(_LEVELS))
+
+    def forward_cells(self, images: Tensor) -> tuple[Cells, Tensor, Tensor]:
+        """Normalised pictures [B, 3, H, W] of any size to the cells, their logits [B, A, C] and boxes [B, A, 4]."""
+        maps = self.neck(self.backbone(pad(images))[1:])
+        logits, raw = self.head(maps)
+        cells = cells_of(maps, _LEVELS)
+        return cells, logits, decode(cells, raw)
+
+    def losses(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        camera = batch.camera
+        cells, logits, boxes = self.forward_cells(normalise_images(camera.images))
+        losses = box_losses(cells, logits, boxes, camera.targets[TASK], camera.labelled[TASK], camera.labelled_classes[TASK],
+                            self.config.cells_per_object)  # fmt: skip
+        total, weight = losses["boxes"]
+        return losses | {"boxes": (self.config.box_weight * total, weight)}
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        _, logits, boxes = self.forward_cells(normalise_images(batch.camera.images))
+        found = self._select(logits.sigmoid(), boxes)
+        out = []
+        for i, (key, (xyxy, labels, scores)) in enumerate(zip(batch.keys, found)):
+            named = boxes_in_original(batch.camera, i, xyxy, [self.classes[c] for c in labels.tolist()], scores)
+            out.append(Prediction(key, {batch.camera_name: CameraLabels(boxes=named)}))
+        return out
+
+    def export_module(self) -> nn.Module:
+        """float32 [B, 3, H, W] normalised pictures to boxes [B, A, 4] in their pixels and scores [B, A, C] of all cells, which
+        a non-maximum suppression of each class is to follow."""
+        return _Export(self).eval()
+
+    def _select(self, scores: Tensor, boxes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Per picture the boxes [N, 4], class ids [N] and scores [N] that are kept, best first."""
+        best, slot = scores.flatten(1).topk(min(_BEFORE_NMS, scores[0].numel()))
+        picture, rank = (best > self.config.score_threshold).nonzero(as_tuple=True)
+        score, slot = best[picture, rank], slot[picture, rank]
+        label, xyxy = slot % len(self.classes), boxes[picture, slot // len(self.classes)]
+        kept = batched_nms(xyxy, score, picture * len(self.classes) + label, self.config.nms_threshold)
+        rows = [kept[picture[kept] == i][: self.config.detections_per_image] for i in range(len(boxes))]
+        return [(xyxy[row], label[row], score[row]) for row in rows]
+
+
+class _Export(nn.Module):
+    def __init__(self, model: RoadDetector):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        _, logits, boxes = self.model.forward_cells(images)
+        return boxes, logits.sigmoid()
+
+
+def pad(images: Tensor) -> Tensor:
+    """To the right and below, so that every level divides the sides."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
+
+
+def build(config: RoadDetectorConfig, context: ModelContext) -> RoadDetector:
+    return RoadDetector(config, context.classes[TASK])
