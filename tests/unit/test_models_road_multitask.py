@@ -96,7 +96,9 @@ def test_classes_that_nobody_looked_for_are_neither_learnt_nor_unlearnt():
 
 
 def lane_head(**config) -> LaneHead:
-    return model_of(("lane_detection",), lane_detection={"top": 0.25, "rows": 12, "columns": 24, **config}).heads["lane_detection"]
+    return model_of(("lane_detection",), lane_detection={"top": 0.25, "rows": 12, "columns": 24, **config}).heads[
+        "lane_detection"
+    ]
 
 
 def said_of(head: LaneHead, batch) -> Rows:

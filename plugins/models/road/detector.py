@@ -18,7 +18,7 @@ from drivetrain import (
 
 from .backbone import SIZES, STRIDES, Backbone
 from .cells import Cells, cells_of, decode
-from .config import RoadDetectorConfig
+from .config import BoxesConfig, RoadDetectorConfig
 from .head import BoxHead, box_losses
 from .neck import Neck
 
@@ -57,7 +57,7 @@ class RoadDetector(Model):
 
     def predict(self, batch: Batch) -> list[Prediction]:
         _, logits, boxes = self.forward_cells(normalise_images(batch.camera.images))
-        found = self._select(logits.sigmoid(), boxes)
+        found = select(logits.sigmoid(), boxes, self.config)
         out = []
         for i, (key, (xyxy, labels, scores)) in enumerate(zip(batch.keys, found)):
             named = boxes_in_original(batch.camera, i, xyxy, [self.classes[c] for c in labels.tolist()], scores)
@@ -69,16 +69,6 @@ class RoadDetector(Model):
         a non-maximum suppression of each class is to follow."""
         return _Export(self).eval()
 
-    def _select(self, scores: Tensor, boxes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Per picture the boxes [N, 4], class ids [N] and scores [N] that are kept, best first."""
-        best, slot = scores.flatten(1).topk(min(_BEFORE_NMS, scores[0].numel()))
-        picture, rank = (best > self.config.score_threshold).nonzero(as_tuple=True)
-        score, slot = best[picture, rank], slot[picture, rank]
-        label, xyxy = slot % len(self.classes), boxes[picture, slot // len(self.classes)]
-        kept = batched_nms(xyxy, score, picture * len(self.classes) + label, self.config.nms_threshold)
-        rows = [kept[picture[kept] == i][: self.config.detections_per_image] for i in range(len(boxes))]
-        return [(xyxy[row], label[row], score[row]) for row in rows]
-
 
 class _Export(nn.Module):
     def __init__(self, model: RoadDetector):
@@ -88,6 +78,19 @@ class _Export(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         _, logits, boxes = self.model.forward_cells(images)
         return boxes, logits.sigmoid()
+
+
+def select(scores: Tensor, boxes: Tensor, config: BoxesConfig) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Of ``scores`` [B, A, C] and ``boxes`` [B, A, 4], per picture the boxes [N, 4], class ids [N] and scores [N] that are
+    kept, best first."""
+    classes = scores.shape[2]
+    best, slot = scores.flatten(1).topk(min(_BEFORE_NMS, scores[0].numel()))
+    picture, rank = (best > config.score_threshold).nonzero(as_tuple=True)
+    score, slot = best[picture, rank], slot[picture, rank]
+    label, xyxy = slot % classes, boxes[picture, slot // classes]
+    kept = batched_nms(xyxy, score, picture * classes + label, config.nms_threshold)
+    rows = [kept[picture[kept] == i][: config.detections_per_image] for i in range(len(boxes))]
+    return [(xyxy[row], label[row], score[row]) for row in rows]
 
 
 def pad(images: Tensor) -> Tensor:
