@@ -32,9 +32,7 @@ class MaskLossConfig(PluginConfig):
     class_weights: dict[str, Weight] | list[Weight] | None = Field(
         None, description="weights of the classes in the loss: one each in their order, or by name (others 1)"
     )
-    focal: float = Field(
-        0.0, ge=0, description="exponent with which pixels that are right already count less; 0: cross entropy"
-    )
+    focal: float = Field(0.0, ge=0, description="exponent with which pixels count less that are right already; 0: not")
     hardest: float = Field(1.0, gt=0, le=1, description="share of each picture's pixels, the hardest, that are learnt from")
     lovasz: float = Field(0.0, ge=0, description="weight of the Lovasz-softmax loss, which stands for mean IoU")
     dice: float = Field(0.0, ge=0, description="weight of the dice loss")

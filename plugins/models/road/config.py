@@ -8,7 +8,6 @@ from pydantic import Field
 
 from drivetrain import PluginConfig
 
-
 Size = Literal["n", "s", "m", "l"]
 
 

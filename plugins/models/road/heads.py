@@ -16,8 +16,8 @@ Terms = dict[str, tuple[Tensor, Tensor]]
 
 
 class Maps(NamedTuple):
-    """``levels`` [B, C, H / s, W / s] of the neck, at strides 8, 16, 32; ``middle``, what they add up to, at stride 8; ``fine``,
-    the same with the backbone's finest, at stride 4, None where no head reads it."""
+    """``levels`` [B, C, H / s, W / s] of the neck, at strides 8, 16, 32; ``middle``, their sum, at stride 8; ``fine``, the same
+    with the backbone's finest, at stride 4, None where no head reads it."""
 
     levels: Sequence[Tensor]
     middle: Tensor

@@ -59,8 +59,8 @@ class LaneHead(Head):
         return Rows(self.locate(x).float(), self.decide(row).float(), ys, _STRIDE * width / self.config.columns)
 
     def losses(self, said: Rows, camera: CameraBatch) -> Terms:
-        """``lane_rows``: cross entropy of the place in rows that a lane crosses, its truth shared by the two columns next to it;
-        ``lane_presence``: binary cross entropy of whether it does, of the classes that were looked for."""
+        """``lane_rows``: cross entropy of the place in rows that a lane crosses, the truth shared by the two columns next to
+        it; ``lane_presence``: binary cross entropy of whether it does, of the classes that were looked for."""
         xs, there = self.targets(camera, said)
         place = xs / said.width - 0.5
         near = place.clamp(0, self.config.columns - 1)
@@ -125,8 +125,8 @@ class LaneHead(Head):
 
 
 def crossings(points: Tensor, valid: Tensor, ys: Tensor) -> tuple[Tensor, Tensor]:
-    """Where polylines ``points`` [B, L, K, 2], of ``valid`` [B, L, K] points, cross the rows ``ys`` [R]: x float32 [B, L, R] and
-    whether they do. Of several crossings of a row it is the first along the line."""
+    """Where polylines ``points`` [B, L, K, 2], of ``valid`` [B, L, K] points, cross the rows ``ys`` [R]: x float32 [B, L, R]
+    and whether they do. Of several crossings of a row it is the first along the line."""
     begin, end = points[:, :, :-1, None], points[:, :, 1:, None]  # [B, L, K - 1, 1, 2]
     (x1, y1), (x2, y2) = begin.unbind(-1), end.unbind(-1)
     crossed = (torch.minimum(y1, y2) <= ys) & (ys <= torch.maximum(y1, y2))
