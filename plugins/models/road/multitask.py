@@ -104,6 +104,6 @@ class _Export(nn.Module):
 def build(config: RoadMultitaskConfig, context: ModelContext) -> RoadMultitask:
     for task in config.task_weights:
         if task not in context.tasks:
-            raise UserError(f"the model has no task {task!r}", where="model.task_weights",
-                            near=near_matches(task, context.tasks), remedy=f"its tasks are: {', '.join(context.tasks)}")  # fmt: skip
+            near, remedy = near_matches(task, context.tasks), f"its tasks are: {', '.join(context.tasks)}"
+            raise UserError(f"the model has no task {task!r}", where="model.task_weights", near=near, remedy=remedy)
     return RoadMultitask(config, context)
