@@ -59,7 +59,7 @@ bench-sharding: $(READY)
 bench-saving: $(READY)
 	$(BIN)/python tests/benchmarks/saving.py
 
-# Our engines beside loops written by hand, two ranks; writes the table of docs/parallelism.md: about 20 minutes.
+# Our engines beside loops written by hand, two ranks; writes the table of docs/parallelism.md: half an hour.
 bench-parallelism: $(READY)
 	$(BIN)/python tests/benchmarks/parallelism.py --table docs/parallelism.md
 
@@ -83,10 +83,12 @@ kitti-overfit: $(READY)
 scale: $(READY)
 	$(BIN)/python tests/benchmarks/scale.py
 
-# kill -9 of ranks at 20 random moments of an epoch, and at 100 of saves and between them, resumed with other numbers of ranks.
+# kill -9 of ranks at 20 random moments of an epoch, and at 100 of saves and between them, resumed with other numbers of ranks;
+# then at 100 of runs under the launcher, which takes half an hour.
 kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_saving.py
+	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_launcher.py
 
 # Every way in which a job of several ranks ends, under the real launchers: some minutes.
 faults: $(READY)

@@ -42,8 +42,8 @@ NAMES = {"z0": "ZeRO 0", "z1": "ZeRO 1", "z2": "ZeRO 2", "z3": "ZeRO 3", "ddp": 
 BEGIN, END = "<!-- bench-parallelism: begin -->", "<!-- bench-parallelism: end -->"
 
 
-def job(build: Path, model: str, engines: list[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """The figures of a model under some engines, as they come; they are kept in a file as well."""
+def job(build: Path, model: str, engines: list[str], bf16: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """The figures of a model under some engines, and the losses under bf16, as they come; they are kept in a file as well."""
     recipe, *overrides = MODELS[model]
     for engine in engines:
         shutil.rmtree(build / f"{model}-{engine}", ignore_errors=True)
@@ -51,8 +51,9 @@ def job(build: Path, model: str, engines: list[str], rounds: int) -> Iterator[di
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", str(RANKS), "--master_port", str(port),
-               "--no_local_rank", str(HERE / "parallelism_job.py"), "--engines", *engines, "--recipe", str(ROOT / recipe),
-               "--build", str(build / model), "--rounds", str(rounds), "--overrides", *COMMON, *overrides]  # fmt: skip
+               "--no_local_rank", str(HERE / "parallelism_job.py"), "--recipe", str(ROOT / recipe),
+               "--engines", *engines, "--bf16", *bf16, "--build", str(build / model), "--rounds", str(rounds),
+               "--overrides", *COMMON, *overrides]  # fmt: skip
     log = build / f"{model}.log"
     with log.open("w") as into, (build / f"{model}.jsonl").open("a") as kept:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=into, text=True, env=environment(build))
@@ -96,12 +97,15 @@ def measure(build: Path, model: str, wanted: argparse.Namespace) -> Iterator[dic
     """The figures of a model, those that an earlier run left first; an engine that has its last one is not measured again."""
     path = build / f"{model}.jsonl"
     lines = path.read_text().splitlines() if wanted.go_on and path.is_file() else []
-    kept = [with_formula(json.loads(line)) for line in lines]
-    done = {figure["engine"] for figure in kept if figure.get("precision") == "bf16"}
-    path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["engine"] in done))
-    yield from ({"model": model, **figure} for figure in kept if figure["engine"] in done)
-    if missing := [engine for engine in wanted.engines if engine not in done]:
-        yield from job(build, model, missing, wanted.rounds)
+    kept = [json.loads(line) for line in lines]
+    in_bf16 = {figure["engine"] for figure in kept if figure.get("precision") == "bf16"}
+    done = {figure["engine"] for figure in kept if figure["figure"] in ("own_python_share_of_training", "rounding_amplified")}
+    kept = [figure for figure in kept if figure["engine"] in done or figure.get("precision") == "bf16"]
+    path.write_text("".join(f"{json.dumps(figure)}\n" for figure in kept))
+    yield from ({"model": model, **with_formula(figure)} for figure in kept)
+    missing, missing_bf16 = ([engine for engine in wanted.engines if engine not in found] for found in (done, in_bf16))
+    if missing or missing_bf16:
+        yield from job(build, model, missing, missing_bf16, wanted.rounds)
 
 
 def row(values: dict[str, Any]) -> str:
@@ -130,19 +134,24 @@ def _ratio(figure: dict[str, Any]) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.2f} to {figure['high']:.2f}), CPU {figure['cpu']:.3f}"
 
 
-def table(figures: list[dict[str, Any]], rounds: int) -> str:
+def table(figures: list[dict[str, Any]]) -> str:
     """The figures as a page shows them."""
     found: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
-    for figure in figures:
+    rounds = sorted({figure["rounds"] for figure in figures if "rounds" in figure})
+    for figure in sorted(figures, key=lambda f: ["single", *ENGINES].index(f["engine"])):
         found[figure["model"], figure["engine"]][f"{figure['figure']} {figure.get('precision', '')}".strip()] = figure
+    rows = sorted(found.items(), key=lambda entry: list(MODELS).index(entry[0][0]))
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "deepspeed"))
     lines = [
         f"{date.today()}, {RANKS} ranks on {os.cpu_count()} CPU cores ({platform.machine()}), one thread each, gloo, float32, "
-        f"{versions}; {rounds} rounds.", "",
+        f"{versions}; {' or '.join(map(str, rounds))} rounds.", "",
         "| model, engine | step | vs the library by hand | vs a DDP loop by hand | own Python | own Python, whole loop | "
         "bytes a parameter: counted / formula | losses vs single, fp32 | bf16 |",
         "|---|---|---|---|---|---|---|---|---|",
-        *(f"| {model}, {NAMES[engine]} | {row(values)} |" for (model, engine), values in found.items()),
+        *(f"| {model}, {NAMES[engine]} | {row(values)} |" for (model, engine), values in rows if engine in NAMES), "",
+        *(f"What {model} makes of rounding: one process whose weights were changed by 1e-7 of each has losses that are up to "
+          f"{values['rounding_amplified']['value']:.0e} apart from those of one whose weights were not."
+          for (model, _), values in rows if "rounding_amplified" in values),
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -185,7 +194,7 @@ def main() -> None:
     for line in summary(figures):
         print(json.dumps(line))
     if wanted.table:
-        write_table(wanted.table, table(figures, wanted.rounds))
+        write_table(wanted.table, table(figures))
 
 
 if __name__ == "__main__":

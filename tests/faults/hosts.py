@@ -76,6 +76,10 @@ class Hosts:
         """Take a host off the network."""
         run("ip", "-n", self._space(name), "link", "set", "eth0", "down")
 
+    def mend(self, name: str) -> None:
+        """Bring a host that was cut back."""
+        run("ip", "-n", self._space(name), "link", "set", "eth0", "up")
+
     def _space(self, name: str) -> str:
         return f"{self._tag}-{name}"
 
