@@ -23,7 +23,8 @@ def host_syncs(call: Callable[[], Any]) -> list[str]:
     """The names of the ops in ``call``, backward passes in it included, that read a value back or need one for a shape:
     ``.item()``, ``bool(tensor)``, ``nonzero``, ``unique``, indexing with a mask, ``repeat_interleave`` without a size.
 
-    It works on CPU tensors. There, ``.tolist()`` and ``.numpy()`` read memory without any op: for these see `on_meta`.
+    It works on CPU tensors. There, ``.tolist()`` and ``.numpy()`` read memory without any op: for these see `on_meta`. Under
+    the counter torch takes another way through the gradient of `prod`, so that its reading of zeros goes unseen.
     """
     counter = _Counter()
     with counter:

@@ -26,8 +26,9 @@ from drivetrain.evaluate import build_metrics
 from drivetrain.train import build_loader, data_spec
 
 RECIPE = ROOT / "recipes" / "kitti-road-detector.yaml"
-OVERRIDES = ["model.size=n", "batch.global=4", "batch.micro=2", "optimizer.weight_decay=0", "ema.decay=0.99", "transforms.colour=null",
-             "lr_schedule.warmup_steps=50", "evaluation.every=null", "train.log_every=20", "tracker=null"]  # fmt: skip
+OVERRIDES = ["model.size=n", "batch.global=4", "batch.micro=2", "optimizer.weight_decay=0", "ema.decay=0.99",
+             "transforms.colour=null", "lr_schedule.warmup_steps=50", "evaluation.every=null",
+             "train.log_every=20", "tracker=null"]  # fmt: skip
 
 
 def convert(kitti: Path, build: Path) -> None:
@@ -75,9 +76,8 @@ def main() -> None:
     most = ceiling(overrides)
     found = launch(wanted.build, wanted.build / f"run-{wanted.steps}", overrides, RECIPE)[-1]
     ap, best = found["kitti_ap"]["kitti_ap"], most["kitti_ap"]["kitti_ap"]
-    classes = {
-        name: round(found["kitti_ap"]["ap"][name]["bbox"]["moderate"]["AP_R40"] or 0, 2) for name in most["kitti_ap"]["ap"]
-    }
+    by_class = found["kitti_ap"]["ap"]
+    classes = {name: by_class[name]["bbox"]["moderate"]["AP_R40"] for name in by_class}
     about = {"steps": wanted.steps, "frames": found["kitti_ap"]["frames"], "ranks": 2, "engine": "ZeRO-2"}
     print(json.dumps({"figure": "kitti_overfit", "value": round(ap / best, 4), "unit": "ratio", "ap": round(ap, 2),
                       "of_labels": round(best, 2), "classes": classes, **about}))  # fmt: skip
