@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .engine import BaseEngine, ReplicaEngine, TorchEngine
     from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
     from .frame import (
+        PIXEL_LABELS,
         Boxes,
         Camera,
         CameraLabels,
@@ -74,7 +75,8 @@ if TYPE_CHECKING:
         frame_from_parts,
         frame_to_parts,
     )
-    from .geometry import View, map_boxes
+    from .geometry import View, clip_line, map_boxes
+    from .lanes import Lanes, lanes_from_json, lanes_to_json
     from .layouts import (
         check_files,
         check_layout,
@@ -94,13 +96,14 @@ if TYPE_CHECKING:
     from .prediction import Prediction, boxes_in_original
     from .processes import process_pool
     from .progress import Progress
+    from .rasters import decode_pixels, decode_stored, encode_pixels, stored_to_depth
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
     from .sampling import sample_at_original
     from .saving import FragmentWriter
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
-    from .taxonomy import DROP, Taxonomy
+    from .taxonomy import DROP, Taxonomy, mirrored_classes
     from .where import Known, Where
 
 _HOMES = {
@@ -114,9 +117,10 @@ _HOMES = {
     "data": "convert open_dataset",
     "engine": "BaseEngine ReplicaEngine TorchEngine",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
-    "frame": "Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array decode_key "
-    "encode_array encode_key frame_from_parts frame_to_parts",
-    "geometry": "View map_boxes",
+    "frame": "PIXEL_LABELS Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array "
+    "decode_key encode_array encode_key frame_from_parts frame_to_parts",
+    "geometry": "View clip_line map_boxes",
+    "lanes": "Lanes lanes_from_json lanes_to_json",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
     "mask_losses": "MaskLoss",
     "model": "Losses Model ModelContext loss_terms total_loss",
@@ -126,12 +130,13 @@ _HOMES = {
     "prediction": "Prediction boxes_in_original",
     "processes": "process_pool",
     "progress": "Progress",
+    "rasters": "decode_pixels decode_stored encode_pixels stored_to_depth",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
     "sampling": "sample_at_original",
     "saving": "FragmentWriter",
     "seeding": "Rng hash_array hash_key",
-    "taxonomy": "DROP Taxonomy",
+    "taxonomy": "DROP Taxonomy mirrored_classes",
     "tasks": "IGNORE TASKS",
     "where": "Known Where",
 }

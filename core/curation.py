@@ -19,10 +19,10 @@ import numpy as np
 from .contracts import ShardSet
 from .data import default_loader
 from .errors import DataError
-from .evaluate import decode_mask
-from .frame import Camera, CameraLabels, ClassInfo, Encoded
+from .frame import Camera, CameraLabels, ClassInfo
 from .overlay import Overlay
 from .processes import process_pool
+from .rasters import decode_pixels
 
 SMALL = 256  # px, the longer side of the picture that the checks share
 _CHUNK = 16  # frames that a worker is given at a time
@@ -65,7 +65,7 @@ class Sight:
     def mask(self) -> np.ndarray | None:
         """uint8 [H, W] of class ids at the full size."""
         mask = self.labels.semantic
-        return decode_mask(mask) if isinstance(mask, Encoded) else mask
+        return None if mask is None else decode_pixels("semantic", mask)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ import numpy as np
 
 from .contracts import ShardSet
 from .curation import Bars, CurationFinding, Place
-from .evaluate import decode_image, decode_mask
-from .frame import CameraLabels, Encoded
+from .evaluate import decode_image
+from .frame import CameraLabels
 from .overlay import VIEW, OverlayWriter
 from .pictures import draw_labels
+from .rasters import decode_pixels
 
 _SHOWN, _WIDTH = 12, 420  # pictures a check, px
 _RED = (235, 30, 30)
@@ -131,8 +132,8 @@ def _picture(place: Place, boxes: Sequence[Sequence[float]], sets: Sequence[Shar
         image = decode_image(camera.image)
     except Exception:  # what cannot be read is what was found
         return ""
-    mask = decode_mask(camera.semantic) if isinstance(camera.semantic, Encoded) else camera.semantic
-    drawn = draw_labels(image, CameraLabels(camera.boxes, mask), sets[place.set].classes, alpha=0.3)
+    shown = CameraLabels(camera.boxes, None if camera.semantic is None else decode_pixels("semantic", camera.semantic))
+    drawn = draw_labels(image, shown, sets[place.set].classes, alpha=0.3)
     for x1, y1, x2, y2 in np.rint(np.asarray(boxes, float).reshape(-1, 4)).astype(int).tolist():
         cv2.rectangle(drawn, (x1, y1), (x2, y2), _RED, max(2, drawn.shape[1] // 250))
     width = min(_WIDTH, drawn.shape[1])

@@ -13,11 +13,12 @@ from .batch import Batch
 from .comm import Comm
 from .contracts import EvaluationStream, Loader, Metric, MetricContext, Panel
 from .errors import UserError
-from .frame import CameraLabels, ClassInfo, Encoded, Frame, encode_key
+from .frame import ClassInfo, Encoded, Frame, encode_key
 from .overlay import PREDICTIONS, Overlay, PartWriter, finish_overlay, is_overlay, prepare_aside
 from .pictures import compare, save_png
 from .prediction import Prediction
 from .progress import Progress
+from .rasters import decoded
 from .recipe import Recipe
 
 
@@ -99,20 +100,12 @@ def panel_of(prediction: Prediction | None, frame: Frame) -> Panel:
     assert camera.image is not None
     image = decode_image(camera.image)
     said = prediction.cameras.get(name) if prediction else None
-    mask = decode_mask(camera.semantic) if isinstance(camera.semantic, Encoded) else camera.semantic
-    return Panel(frame.key, image, CameraLabels(camera.boxes, mask), said)
+    return Panel(frame.key, image, decoded(camera), said)
 
 
 def decode_image(image: Encoded) -> np.ndarray:
     """uint8 [H, W, 3] RGB at full size: for looking at, not for training."""
     decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert decoded is not None
-    return decoded
-
-
-def decode_mask(mask: Encoded) -> np.ndarray:
-    """uint8 [H, W] of class ids."""
-    decoded = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert decoded is not None
     return decoded
 

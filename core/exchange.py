@@ -8,6 +8,7 @@ Pictures are copied as they are, under KEY.CAMERA.jpg with the key percent-encod
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 
 from .errors import DataError, UserError, near_matches
 from .files import write_json
-from .frame import Boxes, Camera, ClassInfo, decode_key, encode_key
+from .frame import PIXEL_LABELS, Boxes, Camera, ClassInfo, decode_key, encode_key
 from .overlay import LABELS, OverlayWriter, prepare_aside
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def export_frames(format: str, shards: ShardSet, out: Path, keys: Iterable[str] 
             if camera.image is not None:
                 file = f"{encode_key(key)}.{name}.{camera.image.format}"
                 (aside / PICTURES[format] / file).write_bytes(camera.image.data)
-                camera.image = camera.semantic = None
-                cameras[file] = camera
+                cameras[file] = dataclasses.replace(camera, image=None, **dict.fromkeys(PIXEL_LABELS))
         if progress:
             progress.advance(done)
     _WRITE[format](aside, cameras, shards.classes.get(TASK, ()))

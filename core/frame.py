@@ -16,7 +16,11 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from .lanes import Lanes, lanes_from_json, lanes_to_json
+
 CAMERA_MODELS = ("pinhole", "brown_conrady", "kannala_brandt", "f_theta")
+PIXEL_LABELS = ("semantic", "drivable", "depth", "instances")
+"""The fields of a `CameraLabels` that are pictures of one channel, stored as ``CAMERA.FIELD.png`` (`drivetrain.rasters`)."""
 _SENSOR = re.compile(r"[a-z0-9_]+")
 
 
@@ -86,10 +90,19 @@ class Boxes:
 
 @dataclass
 class CameraLabels:
-    """Labels of one picture, or what a model says of it. ``semantic``: uint8 [H, W] of class ids, or encoded so."""
+    """Labels of one picture, or what a model says of it; all at the picture's size, arrays or encoded as PNG.
+
+    ``semantic`` and ``drivable``: uint8 [H, W] of class ids, each of its own task's classes. ``depth``: float32 [H, W],
+    metres along the optical axis, 0 where unknown; encoded, 16 bits of 1/256 m. ``instances``: uint16 [H, W], 0 for none
+    and n for the n-th of ``boxes``, counted from 1.
+    """
 
     boxes: Boxes | None = None
     semantic: np.ndarray | Encoded | None = None
+    drivable: np.ndarray | Encoded | None = None
+    lanes: Lanes | None = None
+    depth: np.ndarray | Encoded | None = None
+    instances: np.ndarray | Encoded | None = None
 
 
 @dataclass
@@ -164,8 +177,8 @@ def decode_key(name: str) -> str:
 def frame_to_parts(frame: Frame) -> dict[str, bytes]:
     """A Frame as the files of one WebDataset sample: suffix -> bytes, in the order in which they are stored.
 
-    ``cam_front.jpg``, ``cam_front.semantic.png``, ``lidar_top.npy``, ``lidar_top.labels.npy`` and, last, ``json``. Equal
-    Frames give equal bytes.
+    ``cam_front.jpg``, ``cam_front.semantic.png`` and the other `PIXEL_LABELS`, ``lidar_top.npy``, ``lidar_top.labels.npy``
+    and, last, ``json``, which holds boxes and lanes. Equal Frames give equal bytes.
     """
     parts: dict[str, bytes] = {}
     meta: dict[str, Any] = {"key": frame.key, "scene": frame.scene, "tags": frame.tags, "cameras": {}}
@@ -173,10 +186,12 @@ def frame_to_parts(frame: Frame) -> dict[str, bytes]:
         if camera.image is None:
             raise ValueError(f"frame {frame.key!r}: camera {name!r} has no image")
         parts[f"{name}.{camera.image.format}"] = camera.image.data
-        if camera.semantic is not None:
-            if not isinstance(camera.semantic, Encoded):
-                raise ValueError(f"frame {frame.key!r}: camera {name!r}: a stored mask is encoded")
-            parts[f"{name}.semantic.{camera.semantic.format}"] = camera.semantic.data
+        for label in PIXEL_LABELS:
+            pixels = getattr(camera, label)
+            if isinstance(pixels, np.ndarray):
+                raise ValueError(f"frame {frame.key!r}: camera {name!r}: a stored mask is encoded, {label} is an array")
+            if pixels is not None:
+                parts[f"{name}.{label}.{pixels.format}"] = pixels.data
         meta["cameras"][name] = _camera_to_json(camera)
     for name, lidar in frame.lidars.items():
         parts[f"{name}.npy"] = encode_array(lidar.points).data
@@ -194,7 +209,8 @@ def frame_from_parts(parts: Mapping[str, bytes | memoryview]) -> Frame:
     for name, values in meta["cameras"].items():
         camera = _camera_from_json(values)
         camera.image = _part(parts, name)
-        camera.semantic = _part(parts, f"{name}.semantic")
+        for label in PIXEL_LABELS:
+            setattr(camera, label, _part(parts, f"{name}.{label}"))
         cameras[name] = camera
     lidars = {name: _lidar_from_json(values, parts, name) for name, values in meta.get("lidars", {}).items()}
     return Frame(meta["key"], meta["scene"], meta["tags"], cameras, {n: lidar for n, lidar in lidars.items() if lidar})
@@ -269,15 +285,18 @@ def _camera_to_json(camera: Camera) -> dict[str, Any]:
             out[name] = np.asarray(getattr(camera, name)).tolist()
     if camera.boxes is not None:
         out["boxes"] = boxes_to_json(camera.boxes)
+    if camera.lanes is not None:
+        out["lanes"] = lanes_to_json(camera.lanes)
     return out
 
 
 def _camera_from_json(values: dict[str, Any]) -> Camera:
     matrices: dict[str, Any] = {n: np.asarray(values[n], np.float64) for n in _MATRICES if n in values}
     boxes = boxes_from_json(values["boxes"]) if "boxes" in values else None
+    lanes = lanes_from_json(values["lanes"]) if "lanes" in values else None
     labelled = {task: tuple(names) for task, names in values.get("labelled_classes", {}).items()}
     return Camera(
-        boxes=boxes, width=values["width"], height=values["height"], model=values["model"],
+        boxes=boxes, lanes=lanes, width=values["width"], height=values["height"], model=values["model"],
         timestamp=values.get("timestamp"), distortion=tuple(values.get("distortion", ())), labelled_classes=labelled,
         **matrices,
     )  # fmt: skip

@@ -16,9 +16,11 @@ from .data import default_loader
 from .errors import DataError, UserError, near_matches
 from .evaluate import drawn_classes, panel_of
 from .frame import Boxes, Camera, CameraLabels, ClassInfo, Encoded, Frame
+from .lanes import Lanes
 from .pictures import contact_sheet, draw_labels, save_png
 from .recipe import Recipe
 from .seeding import hash_array, hash_key
+from .tasks import TASKS
 from .train import build_loader, data_spec
 
 _PICTURES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
@@ -97,16 +99,26 @@ def sheet_of_step(recipe: Recipe, step: int, out: Path, saved: Mapping[str, Any]
 
 def _labels_of_targets(targets: dict[str, dict[str, Any]], i: int, size: tuple[int, int], recipe: Recipe) -> CameraLabels:
     labels = CameraLabels()
-    if "semantic_segmentation" in targets:
-        labels.semantic = targets["semantic_segmentation"]["mask"][i, : size[0], : size[1]].numpy().copy()
-    if "object_detection" in targets:
-        fields = {name: tensor[i] for name, tensor in targets["object_detection"].items()}
-        valid, ignored = fields["valid"], fields["ignore_valid"]
-        names = [recipe.classes["object_detection"][c] for c in fields["classes"][valid].tolist()]
-        boxes = np.concatenate([fields["boxes"][valid].numpy(), fields["ignore_boxes"][ignored].numpy()])
-        flags = np.arange(len(boxes)) >= len(names)
-        labels.boxes = Boxes(boxes, names + ["ignore"] * int(flags.sum()), ignore=flags)
+    for task, of_all in targets.items():
+        fields = {name: tensor[i].numpy() for name, tensor in of_all.items()}
+        if task == "object_detection":
+            labels.boxes = _boxes_of_targets(fields, recipe.classes[task])
+        elif task == "lane_detection":
+            found = [line[valid] for line, valid in zip(fields["points"], fields["points_valid"])]
+            names = [recipe.classes[task][c] for c in fields["classes"]]
+            labels.lanes = Lanes(found, names).select(fields["valid"])
+        else:
+            (pixels,) = fields.values()
+            setattr(labels, TASKS[task].prediction, pixels[: size[0], : size[1]].copy())
     return labels
+
+
+def _boxes_of_targets(fields: dict[str, np.ndarray], classes: Sequence[str]) -> Boxes:
+    valid, ignored = fields["valid"], fields["ignore_valid"]
+    names = [classes[c] for c in fields["classes"][valid].tolist()]
+    boxes = np.concatenate([fields["boxes"][valid], fields["ignore_boxes"][ignored]])
+    flags = np.arange(len(boxes)) >= len(names)
+    return Boxes(boxes, names + ["ignore"] * int(flags.sum()), ignore=flags)
 
 
 class Pictures:

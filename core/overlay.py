@@ -1,6 +1,7 @@
 """Overlays: labels by key that lie over shards, which stay as they are; a prediction set is one too.
 
-    part-00000.tar    a WebDataset tar: KEY.cam_front.semantic.png, and last KEY.json with boxes and what was looked for
+    part-00000.tar    a WebDataset tar: KEY.cam_front.semantic.png and the like, and last KEY.json with boxes, lanes and
+                      what was looked for
     lookup.bin        where each key's labels lie: sorted key hashes, then a row each; memory-mapped, 36 bytes a frame
     excluded.parquet  if there is one, key and why of frames to be left out (`drivetrain data curate` writes it)
     overlay.json      what it is; written last, so a folder without it is half-written
@@ -27,7 +28,8 @@ import xxhash
 
 from .errors import DataError, UserError
 from .files import write_aside, write_json
-from .frame import Camera, CameraLabels, ClassInfo, Encoded, boxes_from_json, boxes_to_json, encode_key
+from .frame import PIXEL_LABELS, Camera, CameraLabels, ClassInfo, Encoded, boxes_from_json, boxes_to_json, encode_key
+from .lanes import lanes_from_json, lanes_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,11 +137,13 @@ def class_info(values: Mapping[str, Any]) -> ClassInfo:
 
 
 def _camera(values: Mapping[str, Any], data: bytes) -> Camera:
-    start, length = values.get("semantic", (0, 0))
+    places = {label: values[label] for label in PIXEL_LABELS if label in values}
+    pixels: dict[str, Any] = {label: Encoded(data[at : at + length], "png") for label, (at, length) in places.items()}
     regions = values.get("ignore_regions")
     return Camera(
         boxes=boxes_from_json(values["boxes"]) if "boxes" in values else None,
-        semantic=Encoded(data[start : start + length], "png") if length else None,
+        lanes=lanes_from_json(values["lanes"]) if "lanes" in values else None,
+        **pixels,
         labelled_classes={task: tuple(names) for task, names in values.get("labelled_classes", {}).items()},
         ignore_regions=None if regions is None else np.asarray(regions, np.float32).reshape(-1, 4),
     )
@@ -173,15 +177,17 @@ class PartWriter:
         self._file = open(folder / part_name(part), "wb")  # noqa: SIM115
 
     def add(self, key: str, cameras: Mapping[str, CameraLabels]) -> None:
-        """Labels of one frame: what is None in a camera is not labelled. Masks are uint8 [H, W] or encoded PNG."""
+        """Labels of one frame: what is None in a camera is not labelled. Masks and depth are arrays or encoded PNG."""
+        from .rasters import encode_pixels  # OpenCV, which who only reads does without
+
         data, start = bytearray(), self._file.tell()
         said: dict[str, Any] = {}
         for name, labels in cameras.items():
             said[name] = _to_json(labels)
-            if labels.semantic is not None:
-                mask = _png(labels.semantic)
-                begin = _append(data, f"{encode_key(key)}.{name}.semantic.png", mask)
-                said[name]["semantic"] = [begin, len(mask)]
+            for label in PIXEL_LABELS:
+                if (pixels := getattr(labels, label)) is not None:
+                    png = encode_pixels(label, pixels).data
+                    said[name][label] = [_append(data, f"{encode_key(key)}.{name}.{label}.png", png), len(png)]
         text = json.dumps({"key": key, "cameras": said}, sort_keys=True, separators=(",", ":")).encode()
         record = _append(data, f"{encode_key(key)}.json", text)
         length = record + len(text)
@@ -279,22 +285,14 @@ def _excluded_table(excluded: Mapping[str, str]) -> pa.Table:
 
 def _to_json(labels: CameraLabels) -> dict[str, Any]:
     out: dict[str, Any] = {} if labels.boxes is None else {"boxes": boxes_to_json(labels.boxes)}
+    if labels.lanes is not None:
+        out["lanes"] = lanes_to_json(labels.lanes)
     if isinstance(labels, Camera):
         if labels.labelled_classes:
             out["labelled_classes"] = {task: list(names) for task, names in labels.labelled_classes.items()}
         if labels.ignore_regions is not None:
             out["ignore_regions"] = np.asarray(labels.ignore_regions).tolist()
     return out
-
-
-def _png(mask: np.ndarray | Encoded) -> bytes:
-    if isinstance(mask, Encoded):
-        return bytes(mask.data)
-    import cv2
-
-    done, png = cv2.imencode(".png", np.asarray(mask))
-    assert done, "PNG encodes any uint8 mask"
-    return png.tobytes()
 
 
 def _append(data: bytearray, name: str, content: bytes) -> int:

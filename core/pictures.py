@@ -12,13 +12,16 @@ import cv2
 import numpy as np
 
 from .contracts import Panel
-from .frame import Boxes, CameraLabels, ClassInfo
+from .frame import PIXEL_LABELS, Boxes, CameraLabels, ClassInfo
+from .lanes import Lanes
 from .tasks import TASKS
 
 _FONT, _TEXT_HEIGHT = cv2.FONT_HERSHEY_SIMPLEX, 22  # px of the font's capitals at scale 1
 _PAPER, _INK, _GREY = (255, 255, 255), (30, 30, 30), (128, 128, 128)
 _GAP = 4
 _SHORTEST = 480  # px: a smaller picture is enlarged before it is put beside others, so that text on it can be read
+_DEPTHS = (2.0, 100.0)  # m, what the colours of depth reach from and to
+_OFF = 30_000  # px, where OpenCV's fixed point ends with room to spare
 _DARKEST = 40  # a dataset's colour below this in all channels would not be told from the void
 
 Classes = Mapping[str, "Sequence[ClassInfo | str]"]
@@ -39,17 +42,37 @@ def _hue(number: int) -> tuple[int, ...]:
 
 
 def draw_labels(image: np.ndarray, labels: CameraLabels, classes: Classes, alpha: float = 0.55) -> np.ndarray:
-    """A copy of ``image`` with the mask blended in by ``alpha`` (void stays as it is) and boxes with class and score. A mask
-    whose classes are not known is not drawn."""
-    out = image.copy()
-    if labels.semantic is not None and "semantic_segmentation" in classes:
-        assert isinstance(labels.semantic, np.ndarray), "what is drawn is decoded"
-        colors, painted = _color_table(classes["semantic_segmentation"])
-        mixed = cv2.addWeighted(image, 1 - alpha, colors[labels.semantic], alpha, 0)
-        out = np.where(painted[labels.semantic][..., None], mixed, out)
+    """A copy of ``image`` [H, W, 3] with what is labelled, decoded, drawn on it: a mask blended in by ``alpha`` (void stays
+    as it is), lanes, and boxes with class and score. What would cover one another stands side by side, so that it may be
+    [H, 2 W, 3] or [H, 3 W, 3]: lanes and boxes are on the first, drivable area beside a semantic mask, depth last.
+    Labels whose classes are not known are not drawn."""
+    tiles = [_blended(image, getattr(labels, TASKS[task].prediction), classes[task], alpha)
+             for task in ("semantic_segmentation", "drivable_area")
+             if task in classes and getattr(labels, TASKS[task].prediction) is not None] or [image.copy()]  # fmt: skip
+    if labels.depth is not None:
+        assert isinstance(labels.depth, np.ndarray), "what is drawn is decoded"
+        tiles.append(draw_depth(labels.depth))
+    if labels.lanes is not None and "lane_detection" in classes:
+        _draw_lanes(tiles[0], labels.lanes, classes["lane_detection"])
     if labels.boxes is not None:
-        _draw_boxes(out, labels.boxes, classes["object_detection"])
-    return out
+        _draw_boxes(tiles[0], labels.boxes, classes["object_detection"])
+    return np.concatenate(tiles, axis=1)
+
+
+def draw_depth(depth: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] of float32 [H, W] metres: red is near, blue far, in equal steps of the logarithm; black is unknown."""
+    low, high = (np.log(limit) for limit in _DEPTHS)
+    known = depth > 0
+    share = (high - np.log(np.where(known, depth, 1.0))) / (high - low)
+    colors = cv2.applyColorMap((share.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return np.where(known[..., None], cv2.cvtColor(colors, cv2.COLOR_BGR2RGB), np.uint8(0))
+
+
+def _blended(image: np.ndarray, mask: np.ndarray, classes: Sequence[ClassInfo | str], alpha: float) -> np.ndarray:
+    assert isinstance(mask, np.ndarray), "what is drawn is decoded"
+    colors, painted = _color_table(classes)
+    mixed = cv2.addWeighted(image, 1 - alpha, colors[mask], alpha, 0)
+    return np.where(painted[mask][..., None], mixed, image)
 
 
 def _color_table(classes: Sequence[ClassInfo | str]) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +82,14 @@ def _color_table(classes: Sequence[ClassInfo | str]) -> tuple[np.ndarray, np.nda
         number = info.id if isinstance(info, ClassInfo) else place
         colors[number], painted[number] = color, not _is_void(info)
     return colors, painted
+
+
+def _draw_lanes(image: np.ndarray, lanes: Lanes, classes: Sequence[ClassInfo | str]) -> None:
+    colors = dict(zip(_names(classes), palette(classes).tolist()))
+    thick = max(1, round(min(image.shape[:2]) / 180))
+    for line, name in zip(lanes.points, lanes.names):
+        corners = np.rint((line.clip(-_OFF, _OFF) - 0.5) * 16).astype(np.int32)  # OpenCV counts from pixels' centres
+        cv2.polylines(image, [corners], False, colors.get(name, _GREY), thick, cv2.LINE_AA, shift=4)
 
 
 def _draw_boxes(image: np.ndarray, boxes: Boxes, classes: Sequence[ClassInfo | str]) -> None:
@@ -86,7 +117,7 @@ def _draw_box(image: np.ndarray, xyxy: np.ndarray, text: str, color: Sequence[in
 
 def compare(panel: Panel, classes: Classes) -> np.ndarray:
     """Picture, truth if it is labelled, and prediction side by side under their names, above a legend of the classes."""
-    is_labelled = panel.truth.boxes is not None or panel.truth.semantic is not None
+    is_labelled = any(getattr(panel.truth, task.prediction) is not None for task in TASKS.values())
     parts = {panel.key: CameraLabels(), "truth": panel.truth if is_labelled else None, "prediction": panel.prediction}
     scale = max(1, -(-_SHORTEST // panel.image.shape[1]))
     image = _enlarged(panel.image, scale)
@@ -94,7 +125,8 @@ def compare(panel: Panel, classes: Classes) -> np.ndarray:
     tiles = [draw_labels(image, labels, classes) for labels in shown.values()]
     sheet = contact_sheet(tiles, len(tiles), list(shown))
     size = float(np.clip(sheet.shape[1] / 130, 9, 26))
-    strips = [_legend(task, infos, sheet.shape[1], size) for task, infos in classes.items() if _shown(panel, task)]
+    legends = {task: infos for task, infos in classes.items() if infos and _shown(panel, task)}
+    strips = [_legend(task, infos, sheet.shape[1], size) for task, infos in legends.items()]
     return np.concatenate([sheet, *strips])
 
 
@@ -165,10 +197,12 @@ def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _enlarged_labels(labels: CameraLabels, scale: int) -> CameraLabels:
-    boxes, semantic = labels.boxes, labels.semantic
-    if boxes is not None:
-        boxes = dataclasses.replace(boxes, xyxy=boxes.xyxy * scale)
-    return CameraLabels(boxes, _enlarged(semantic, scale) if isinstance(semantic, np.ndarray) else semantic)
+    boxes, lanes = labels.boxes, labels.lanes
+    pixels = {label: _enlarged(getattr(labels, label), scale) for label in PIXEL_LABELS if getattr(labels, label) is not None}
+    return CameraLabels(
+        boxes=None if boxes is None else dataclasses.replace(boxes, xyxy=boxes.xyxy * scale),
+        lanes=None if lanes is None else dataclasses.replace(lanes, points=[line * scale for line in lanes.points]), **pixels,
+    )  # fmt: skip
 
 
 def _text_size(text: str, size: float) -> tuple[int, int]:

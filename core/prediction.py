@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Prediction:
-    """What a model says of one frame: per camera, ``boxes`` with float32 scores in the picture's original pixels and
-    ``semantic`` uint8 [H, W] at the picture's original size, ids of the recipe's classes."""
+    """What a model says of one frame: per camera, ``boxes`` and ``lanes`` with float32 scores in the picture's original
+    pixels; at the picture's original size ``semantic`` and ``drivable`` uint8 [H, W], ids of the recipe's classes of the
+    task, and ``depth`` float32 [H, W] in metres, above 0."""
 
     key: str
     cameras: dict[str, CameraLabels] = field(default_factory=dict)

@@ -306,18 +306,22 @@ class _Reading:
     def classes(self, sections: Sections, tasks: tuple[str, ...]) -> Classes:
         """Per task; empty where the recipe's tasks and those with classes are not the same."""
         written, key = sections.data.classes, ("data", "classes")
+        having = [task for task in tasks if TASKS[task].has_classes]
         if isinstance(written, list):
-            if len(tasks) == 1:
-                return {tasks[0]: tuple(written)}
-            self.wrong(f"expected classes for each task: {', '.join(tasks)}", key)
-            return {}
-        for task in tasks:
+            if len(having) > 1:
+                self.wrong(f"expected classes for each task: {', '.join(tasks)}", key)
+                return {}
+            written = dict.fromkeys(having or tasks, written)
+        for task in having:
             if task not in written:
                 self.wrong("is needed, since the model has this task", (*key, task))
-        for task in written:
+        for task, names in written.items():
+            place = (*key, task) if isinstance(sections.data.classes, dict) else key
             if task not in tasks:
-                self.wrong(f"the model has no task {task!r}", (*key, task), near_matches(task, tasks))
-        return {task: tuple(written[task]) for task in tasks} if set(tasks) == set(written) else {}
+                self.wrong(f"the model has no task {task!r}", place, near_matches(task, tasks))
+            elif bool(names) != TASKS[task].has_classes:
+                self.wrong(f"{task} needs a class" if not names else f"{task} has no classes: expected []", place)
+        return {task: tuple(written.get(task, ())) for task in tasks} if {*having} <= {*written} <= {*tasks} else {}
 
     def check_taxonomy(self, data: DataSection, classes: Classes) -> None:
         """Taxonomies are of sources that there are, and map to classes that there are."""

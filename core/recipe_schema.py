@@ -38,7 +38,7 @@ PluginSection = dict[str, Any]
 Count = Annotated[int, Field(ge=1)]
 Pattern = Annotated[str, AfterValidator(_compiles)]
 """A regular expression, looked for anywhere in a name."""
-ClassNames = Annotated[list[str], Field(min_length=1, max_length=255)]
+ClassNames = Annotated[list[str], Field(max_length=255)]
 
 
 class Section(BaseModel):
@@ -95,7 +95,9 @@ class ClipSection(Section):
 class DataSection(Section):
     train: dict[str, SourceSection] = Field(min_length=1, description="what is trained on, by name")
     val: dict[str, SourceSection] = Field({}, description="what is evaluated on, by name")
-    classes: ClassNames | dict[str, ClassNames] = Field(description="the model's classes; per task where it has several")
+    classes: ClassNames | dict[str, ClassNames] = Field(
+        description="the model's classes; per task where it has several; [] for depth"
+    )
     cameras: list[str] | None = Field(None, description="which cameras; null: the shard set's only one")
     lidars: list[str] = Field([], description="which lidars and radars; none: no sweep is read")
     clip: ClipSection = Field(default_factory=lambda: ClipSection.model_validate({}))

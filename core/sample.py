@@ -20,8 +20,9 @@ from .seeding import Rng
 @dataclass
 class CameraSample:
     """One picture at its output size: ``image`` uint8 [H, W, 3] RGB, ``original_size`` (height, width), ``view``, and per
-    labelled task its ``targets`` without the batch axis and without padding (`drivetrain.tasks.TASKS`): a mask [H, W];
-    boxes [N, 4] with classes [N], ignore_boxes [M, 4]. ``labelled_classes``: task -> bool [C], all False: not labelled."""
+    labelled task its ``targets`` without the batch axis and without padding (`drivetrain.tasks.TASKS`): a mask or depth
+    [H, W]; boxes [N, 4] with classes [N], ignore_boxes [M, 4]; points [L, K, 2] of lanes with points_valid [L, K] and classes
+    [L]. ``labelled_classes``: task -> bool [C], all False: not labelled."""
 
     image: np.ndarray
     view: View

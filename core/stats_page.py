@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import write_text
+from .tasks import TASKS
 
 _MOST_BARS = 40
 _STYLE = """
@@ -59,7 +60,7 @@ def _section(title: str, parts: list[str]) -> str:
 
 def _task(task: str, found: Mapping[str, Any]) -> list[str]:
     counts, frames = found["class_counts"][task], found["class_frames"][task]
-    unit = "pixels" if task == "semantic_segmentation" else "boxes"
+    unit = TASKS[task].counted if task in TASKS else "labels"
     total = max(1, sum(counts.values()))
     rows = [(name, f"{n:,}", f"{100 * n / total:.2f} %", f"{frames[name]:,}") for name, n in counts.items()]
     return [

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from .errors import DataError, RecipeError, near_matches
 from .frame import Boxes, Camera, ClassInfo
+from .lanes import Lanes
 from .tasks import IGNORE
 
 DROP = -1
 _FORBIDDEN = 254
+_SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,34 @@ class Taxonomy:
 
         Raises DataError for a class name that the dataset does not declare.
         """
-        unknown = sorted(set(boxes.names) - set(self.to_id))
-        if unknown:
-            raise DataError(f"{what}: box classes {unknown} are outside the dataset's classes",
-                            near=near_matches(unknown[0], self.to_id))  # fmt: skip
-        ids = np.array([self.to_id[name] for name in boxes.names], np.int64).reshape(-1)
+        ids = self._ids(boxes.names, f"{what}: box")
         kept = boxes.select(ids != DROP)
         ids = ids[ids != DROP]
         names = [n if i == IGNORE else self.classes[i] for n, i in zip(kept.names, ids)]
         return dataclasses.replace(kept, names=names, ignore=kept.ignore | (ids == IGNORE)), ids
+
+    def map_lanes(self, lanes: Lanes, what: str) -> tuple[Lanes, np.ndarray]:
+        """The lanes that are neither dropped nor ignored, named in the recipe's classes, and their ids int64 [L].
+
+        Raises DataError for a class name that the dataset does not declare.
+        """
+        ids = self._ids(lanes.names, f"{what}: lane")
+        learnt = (ids != DROP) & (ids != IGNORE)
+        return dataclasses.replace(lanes.select(learnt), names=[self.classes[i] for i in ids[learnt]]), ids[learnt]
+
+    def _ids(self, names: Sequence[str], what: str) -> np.ndarray:
+        unknown = sorted(set(names) - set(self.to_id))
+        if unknown:
+            raise DataError(f"{what} classes {unknown} are outside the dataset's classes",
+                            near=near_matches(unknown[0], self.to_id))  # fmt: skip
+        return np.array([self.to_id[name] for name in names], np.int64).reshape(-1)
+
+    @cached_property
+    def mirrored(self) -> np.ndarray:
+        """uint8 [256]: class id -> what it is in a picture whose left and right are exchanged (`mirrored_classes`)."""
+        lut = np.arange(256, dtype=np.uint8)
+        lut[: len(self.classes)] = mirrored_classes(self.classes)
+        return lut
 
     def labelled(self, camera: Camera, task: str) -> np.ndarray:
         """bool [C]: the recipe's classes that were looked for in this picture."""
@@ -82,6 +105,19 @@ class Taxonomy:
         out = np.zeros(len(self.classes), bool)
         out[[i for i in sources.values() if 0 <= i < len(self.classes)]] = True
         return out
+
+
+def mirrored_classes(classes: Sequence[str]) -> list[int]:
+    """For each class its id where left and right are exchanged: ``ego_left`` becomes ``ego_right``, ``turn left`` becomes
+    ``turn right``. A class that has a side, and whose other side is no class, becomes `IGNORE`: a mirrored keep-left sign is
+    none. A class without a side stays."""
+    ids = {name: number for number, name in enumerate(classes)}
+    return [ids.get(_SIDE.sub(_other_side, name), IGNORE) for name in classes]
+
+
+def _other_side(found: re.Match[str]) -> str:
+    other = "right" if found[0].lower() == "left" else "left"
+    return other.upper() if found[0].isupper() else other.title() if found[0].istitle() else other
 
 
 def _target(source, task, info, classes, mapping, where) -> int:

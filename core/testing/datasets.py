@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 
 from ..contracts import Dataset
-from ..frame import Boxes, Camera, ClassInfo, Encoded, Frame, frame_from_parts, frame_to_parts
-from ..tasks import IGNORE
+from ..frame import PIXEL_LABELS, Boxes, Camera, ClassInfo, Encoded, Frame, frame_from_parts, frame_to_parts
+from ..lanes import Lanes
+from ..rasters import STORED
+from ..tasks import IGNORE, TASKS
 
 _LARGEST_REF = 64 * 1024
 _SLACK = 1.0  # px that a box may reach over its picture's edge
@@ -22,8 +24,8 @@ def check_dataset(dataset: Dataset, root: Path, split: str, limit: int | None = 
 
     Checked: the index is the same each time; references are small and can be pickled; a frame loads to the same bytes
     each time, is what `identify` says where there is that method, and survives `frame_to_parts`; keys are unique; pictures
-    decode at the stated size; masks have their picture's size and hold declared ids; boxes lie in the picture and are of
-    declared classes.
+    decode at the stated size; masks, depth and instances have their picture's size, masks hold declared ids, instances
+    numbers of boxes; boxes lie in the picture and they and lanes are of declared classes; lanes run from near to far.
     Raises AssertionError naming the frame.
     """
     refs = list(dataset.index(root, split))
@@ -49,11 +51,16 @@ def check_camera(camera: Camera, classes: Mapping[str, Sequence[ClassInfo]], wha
     assert (camera.width, camera.height) == (width, height), (
         f"{what}: stated {camera.width}x{camera.height}, the picture is {width}x{height}"
     )
-    if camera.semantic is not None:
-        assert isinstance(camera.semantic, Encoded), f"{what}: a dataset gives its mask encoded"
-        _check_mask(camera.semantic, (height, width), classes.get("semantic_segmentation", ()), what)
+    for task in TASKS.values():
+        labelled = getattr(camera, task.prediction) is not None
+        assert not labelled or task.name in classes, f"{what}: labels of {task.name}, for which no classes are declared"
+    for label in PIXEL_LABELS:
+        if getattr(camera, label) is not None:
+            _check_pixels(camera, label, classes, what)
     if camera.boxes is not None:
-        _check_boxes(camera.boxes, (height, width), classes.get("object_detection", ()), what)
+        _check_boxes(camera.boxes, (height, width), classes["object_detection"], what)
+    if camera.lanes is not None:
+        _check_lanes(camera.lanes, classes["lane_detection"], what)
 
 
 def _load(dataset: Dataset, ref) -> Frame:
@@ -81,11 +88,28 @@ def _decode(encoded: Encoded, flags: int, what: str) -> np.ndarray:
     return array
 
 
-def _check_mask(mask: Encoded, size: tuple[int, int], infos: Sequence[ClassInfo], what: str) -> None:
-    ids = _decode(mask, cv2.IMREAD_UNCHANGED, what)
-    assert ids.dtype == np.uint8 and ids.shape == size, f"{what}: mask is {ids.dtype} {ids.shape}, expected uint8 {size}"
-    strange = sorted(set(np.unique(ids).tolist()) - {info.id for info in infos} - {IGNORE})
-    assert not strange, f"{what}: mask holds ids {strange} of no declared class"
+def _check_pixels(camera: Camera, label: str, classes: Mapping[str, Sequence[ClassInfo]], what: str) -> None:
+    encoded, wanted = getattr(camera, label), (camera.height, camera.width)
+    assert isinstance(encoded, Encoded), f"{what}: a dataset gives its mask encoded, {label} is an array"
+    pixels = _decode(encoded, cv2.IMREAD_UNCHANGED, what)
+    name = "mask" if label == "semantic" else label
+    assert pixels.dtype == STORED[label] and pixels.shape == wanted, (
+        f"{what}: {name} is {pixels.dtype} {pixels.shape}, expected {np.dtype(STORED[label])} {wanted}"
+    )
+    if label == "instances":
+        boxes = 0 if camera.boxes is None else len(camera.boxes)
+        assert pixels.max() <= boxes, f"{what}: instances holds {pixels.max()}, there are {boxes} boxes"
+    for task in (task for task in TASKS.values() if task.is_mask and task.prediction == label):
+        strange = sorted(set(np.unique(pixels).tolist()) - {info.id for info in classes[task.name]} - {IGNORE})
+        assert not strange, f"{what}: {name} holds ids {strange} of no declared class"
+
+
+def _check_lanes(lanes: Lanes, infos: Sequence[ClassInfo], what: str) -> None:
+    strange = sorted(set(lanes.names) - {info.name for info in infos})
+    assert not strange, f"{what}: lanes of undeclared classes {strange}"
+    for line in lanes.points:
+        assert len(line) >= 2 and np.isfinite(line).all(), f"{what}: a lane needs two points or more, all finite"
+        assert line[0, 1] >= line[-1, 1], f"{what}: a lane runs from near to far: its first point is below its last"
 
 
 def _check_boxes(boxes: Boxes, size: tuple[int, int], infos: Sequence[ClassInfo], what: str) -> None:

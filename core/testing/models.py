@@ -3,68 +3,93 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..batch import Batch, CameraBatch, normalise_images
+from ..frame import Boxes
+from ..lanes import Lanes
 from ..model import Model, ModelContext, total_loss
-from ..prediction import Prediction
-from ..tasks import IGNORE
+from ..tasks import IGNORE, TASKS
 
 Losses = dict[str, tuple[Tensor, Tensor]]
+Tasks = str | Sequence[str]
+Classes = Sequence[str] | Mapping[str, Sequence[str]]
+_DEPTHS = 3  # distances of things, for tasks without classes
 
 
-def make_batch(task: str, classes: Sequence[str], size: tuple[int, int] = (96, 128), batch: int = 2, seed: int = 0,
-               objects: bool = True, labelled: bool = True) -> Batch:  # fmt: skip
+def make_batch(task: Tasks, classes: Classes, size: tuple[int, int] = (96, 128), batch: int = 2, seed: int = 0,
+               objects: bool = True, labelled: bool | Collection[str] = True) -> Batch:  # fmt: skip
     """A batch of ``batch`` pictures of ``size`` (height, width), whose content follows from ``seed``.
 
     Each has up to three rectangles, each of its class's colour, on grey noise (none without ``objects``). The last picture
-    fills only part of its place, the rest is padding; the originals were twice as high and three times as wide. Targets
-    are those of ``task``; a batch that is not ``labelled`` has none. Raises ValueError for a task that cannot be drawn.
+    fills only part of its place, the rest is padding; the originals were twice as high and three times as wide. A lane runs
+    up the middle of a rectangle, and each colour has a distance of its own. Targets are those of ``task``, or of several
+    with ``classes`` of each; what is not ``labelled``, all tasks or some, has none. Raises ValueError for a task that cannot
+    be drawn.
     """
-    if task not in _TARGETS:
-        raise ValueError(f"task {task!r} cannot be drawn, only {sorted(_TARGETS)}")
+    of_each = _of_each(task, classes)
+    if strange := sorted(set(of_each) - set(_TARGETS)):
+        raise ValueError(f"task {strange[0]!r} cannot be drawn, only {sorted(_TARGETS)}")
     rng, (height, width) = np.random.default_rng(seed), size
     images = rng.integers(96, 128, (batch, height, width, 3), dtype=np.uint8)
     sizes = np.array([size] * batch)
     sizes[-1] = sizes[-1] * 3 // 4
-    drawn = [_rectangles(rng, sizes[i], len(classes)) if objects else [] for i in range(batch)]
+    colours = max(len(names) or _DEPTHS for names in of_each.values())
+    drawn = [_rectangles(rng, sizes[i], colours) if objects else [] for i in range(batch)]
     for image, filled, rectangles in zip(images, sizes, drawn):
         image[filled[0] :], image[:, filled[1] :] = 0, 0
         for (x1, y1, x2, y2), label in rectangles:
-            image[y1:y2, x1:x2] = class_colour(label, len(classes))
-    targets = _TARGETS[task](drawn if labelled else [[]] * batch, sizes, size, labelled)
+            image[y1:y2, x1:x2] = class_colour(label, colours)
+    known = {name: name in labelled if isinstance(labelled, Collection) else labelled for name in of_each}
+    targets = {name: _targets(name, drawn, len(of_each[name]), sizes, size, known[name]) for name in of_each}
     camera = CameraBatch(
         torch.from_numpy(images), torch.from_numpy(sizes), torch.from_numpy(sizes * [2, 3]),
-        torch.diag(torch.tensor([3.0, 2.0, 1.0])).expand(batch, 3, 3).clone(), {task: targets},
-        {task: torch.full((batch,), labelled)}, {task: torch.full((batch, len(classes)), labelled)},
+        torch.diag(torch.tensor([3.0, 2.0, 1.0])).expand(batch, 3, 3).clone(), targets,
+        {name: torch.full((batch,), there) for name, there in known.items()},
+        {name: torch.full((batch, len(of_each[name])), there) for name, there in known.items()},
     )  # fmt: skip
     return Batch([f"picture-{i}" for i in range(batch)], torch.arange(batch), {"camera": camera})
 
 
-def check_model(build: Callable[[ModelContext], Model], task: str, classes: Sequence[str],
-                size: tuple[int, int] = (96, 128), batch: int = 2) -> None:  # fmt: skip
+def check_model(build: Callable[[ModelContext], Model], task: Tasks, classes: Classes, size: tuple[int, int] = (96, 128),
+                batch: int = 2) -> None:  # fmt: skip
     """Raise AssertionError, in words, where the model that ``build`` returns breaks the contract of `drivetrain.Model`.
 
-    Looked at: losses are pairs (sum, weight) whose weights grow with the batch; they are finite and reach every trainable
-    parameter with and without objects and on a batch without labels, where the weight is 0; `predict` leaves the state as
-    it was and gives one Prediction a frame, in original pixels; `export_module`, where there is one, gives tensors.
-    A detector must predict boxes before it is trained: build it with a score threshold of 0.
+    ``task`` and ``classes`` as of `make_batch`. Looked at: losses are pairs (sum, weight) whose weights grow with the batch;
+    they are finite and reach every trainable parameter with and without objects, on a batch without labels, where the
+    weight is 0, and on one that lacks the labels of one task; `predict` leaves the state as it was and gives one Prediction
+    a frame, in original pixels; `export_module`, where there is one, gives tensors.
+    A detector of objects or lanes must predict some before it is trained: build it with a score threshold of 0.
     """
     torch.manual_seed(0)
-    model = build(ModelContext((task,), {task: tuple(classes)}))
+    of_each = _of_each(task, classes)
+    model = build(ModelContext(tuple(of_each), of_each))
     assert isinstance(model, Model), f"built a {type(model).__name__}, which is no drivetrain.Model"
-    whole = make_batch(task, classes, size, batch)
+
+    def drawn(**how: Any) -> Batch:
+        return make_batch(tuple(of_each), of_each, size, batch, **how)
+
+    whole = drawn()
     model.train()
     _check_gradients(model, whole, "a labelled batch")
-    _check_gradients(model, make_batch(task, classes, size, batch, objects=False), "a batch without objects")
-    _check_gradients(model, make_batch(task, classes, size, batch, labelled=False), "an unlabelled batch", weight_is_0=True)
+    _check_gradients(model, drawn(objects=False), "a batch without objects")
+    _check_gradients(model, drawn(labelled=False), "an unlabelled batch", weight_is_0=True)
+    for one in of_each if len(of_each) > 1 else ():
+        _check_gradients(model, drawn(labelled=of_each.keys() - {one}), f"a batch without labels of {one}")
     _check_weights_add_up(model, whole)
-    _check_predictions(model, task, classes, whole)
+    _check_predictions(model, of_each, whole)
     _check_export(model, whole)
+
+
+def _of_each(task: Tasks, classes: Classes) -> dict[str, tuple[str, ...]]:
+    """Task -> its classes."""
+    tasks = (task,) if isinstance(task, str) else tuple(task)
+    return {name: tuple(classes[name] if isinstance(classes, Mapping) else classes) for name in tasks}
 
 
 def class_colour(label: int, count: int) -> tuple[int, int, int]:
@@ -85,15 +110,42 @@ def _rectangles(rng: np.random.Generator, filled: np.ndarray, count: int) -> lis
     return out
 
 
+def _targets(task: str, drawn, classes: int, sizes, size, labelled: bool) -> dict[str, Tensor]:
+    """``drawn`` in as many ``classes`` as the task has."""
+    there = [[(box, label % (classes or _DEPTHS)) for box, label in boxes] if labelled else [] for boxes in drawn]
+    return _TARGETS[task](there, sizes, size, labelled)
+
+
 def _mask_targets(drawn, sizes, size, labelled) -> dict[str, Tensor]:
     """Rectangles over class 0; padding and unlabelled pictures are `IGNORE`."""
-    mask = np.full((len(drawn), *size), IGNORE, np.uint8)
-    for row, filled, rectangles in zip(mask, sizes, drawn):
+    return {"mask": torch.from_numpy(_painted(drawn, sizes, size, labelled, lambda label: label, 0, IGNORE))}
+
+
+def _depth_targets(drawn, sizes, size, labelled) -> dict[str, Tensor]:
+    """Rectangles at 10, 20 and 30 m before what is 50 m away; padding and unlabelled pictures are unknown."""
+    depth = _painted(drawn, sizes, size, labelled, lambda label: 10 * (label + 1), 50, 0)
+    return {"depth": torch.from_numpy(depth.astype(np.float32))}
+
+
+def _painted(drawn, sizes, size, labelled, value, ground: int, outside: int) -> np.ndarray:
+    pixels = np.full((len(drawn), *size), outside, np.uint8)
+    for row, filled, rectangles in zip(pixels, sizes, drawn):
         if labelled:
-            row[: filled[0], : filled[1]] = 0
+            row[: filled[0], : filled[1]] = ground
         for (x1, y1, x2, y2), label in rectangles:
-            row[y1:y2, x1:x2] = label
-    return {"mask": torch.from_numpy(mask)}
+            row[y1:y2, x1:x2] = value(label)
+    return pixels
+
+
+def _lane_targets(drawn, sizes, size, labelled) -> dict[str, Tensor]:
+    """Four points up the middle of each rectangle, padded to four lanes of five points."""
+    points, points_valid = torch.zeros(len(drawn), 4, 5, 2), torch.zeros(len(drawn), 4, 5, dtype=torch.bool)
+    classes, valid = torch.zeros(len(drawn), 4, dtype=torch.int64), torch.zeros(len(drawn), 4, dtype=torch.bool)
+    for i, rectangles in enumerate(drawn):
+        for k, ((x1, y1, x2, y2), label) in enumerate(rectangles):
+            points[i, k, :4, 0], points[i, k, :4, 1] = (x1 + x2) / 2, torch.linspace(y2, y1, 4)
+            points_valid[i, k, :4], classes[i, k], valid[i, k] = True, label, True
+    return {"points": points, "points_valid": points_valid, "classes": classes, "valid": valid}
 
 
 def _box_targets(drawn, sizes, size, labelled) -> dict[str, Tensor]:
@@ -110,7 +162,10 @@ def _box_targets(drawn, sizes, size, labelled) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-_TARGETS = {"semantic_segmentation": _mask_targets, "object_detection": _box_targets}
+_TARGETS = {
+    "semantic_segmentation": _mask_targets, "object_detection": _box_targets, "drivable_area": _mask_targets,
+    "lane_detection": _lane_targets, "depth_estimation": _depth_targets,
+}  # fmt: skip
 
 
 def _check_losses(losses: object, what: str) -> Losses:
@@ -161,7 +216,7 @@ def _check_weights_add_up(model: Model, batch: Batch) -> None:
         )
 
 
-def _check_predictions(model: Model, task: str, classes: Sequence[str], batch: Batch) -> None:
+def _check_predictions(model: Model, classes: Mapping[str, Sequence[str]], batch: Batch) -> None:
     model.eval()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     further = _with_originals(batch, 2)
@@ -172,37 +227,68 @@ def _check_predictions(model: Model, task: str, classes: Sequence[str], batch: B
     for given, said in ((batch, predictions), (further, doubled)):
         assert [p.key for p in said] == given.keys, f"predictions of {[p.key for p in said]} for frames {given.keys}"
     sizes = batch.camera.original_sizes.tolist()
-    for one, two, size in zip(predictions, doubled, sizes):
-        _LOOK_AT[task](one, two, batch.camera_name, size, classes)
-    assert task != "object_detection" or any(len(p.cameras[batch.camera_name].boxes) for p in predictions), (  # type: ignore[arg-type]
-        "no box was predicted, so that their pixels cannot be seen: build the model with a score threshold of 0"
-    )
+    for task, names in classes.items():
+        for one, two, size in zip(predictions, doubled, sizes):
+            both = [getattr(said.cameras[batch.camera_name], TASKS[task].prediction) for said in (one, two)]
+            what = f"{one.key}: {TASKS[task].prediction}"
+            assert all(found is not None for found in both), f"{what} is None; none found is an empty one"
+            _LOOK_AT[task](*both, what, size, names)
+        if TASKS[task].prediction in ("boxes", "lanes"):
+            assert any(len(getattr(p.cameras[batch.camera_name], TASKS[task].prediction)) for p in predictions), (
+                f"none of the {TASKS[task].prediction} was predicted, so that their pixels cannot be seen: build the model "
+                "with a score threshold of 0"
+            )
 
 
-def _look_at_mask(one: Prediction, two: Prediction, camera: str, size: list[int], classes: Sequence[str]) -> None:
-    for prediction, factor in ((one, 1), (two, 2)):
-        mask = prediction.cameras[camera].semantic
-        assert isinstance(mask, np.ndarray) and mask.dtype == np.uint8, f"{one.key}: semantic is no uint8 array"
-        wanted = (size[0] * factor, size[1] * factor)
-        assert mask.shape == wanted, f"{one.key}: a mask of {mask.shape} for an original of {wanted}: use original_sizes"
-        assert mask.max() < len(classes), f"{one.key}: class id {mask.max()} of {len(classes)} classes"
+def _look_at_mask(one: np.ndarray, two: np.ndarray, what: str, size: list[int], classes: Sequence[str]) -> None:
+    for mask, factor in ((one, 1), (two, 2)):
+        _look_at_pixels(mask, np.uint8, what, size, factor)
+        assert mask.max() < len(classes), f"{what}: class id {mask.max()} of {len(classes)} classes"
 
 
-def _look_at_boxes(one: Prediction, two: Prediction, camera: str, size: list[int], classes: Sequence[str]) -> None:
-    boxes, doubled = one.cameras[camera].boxes, two.cameras[camera].boxes
-    assert boxes is not None and doubled is not None, f"{one.key}: no boxes; none found is an empty Boxes"
-    assert boxes.scores is not None, f"{one.key}: boxes without scores"
-    assert ((boxes.scores >= 0) & (boxes.scores <= 1)).all(), f"{one.key}: scores outside 0..1"
-    assert set(boxes.names) <= set(classes), f"{one.key}: names {sorted(set(boxes.names) - set(classes))} are no classes"
+def _look_at_depth(one: np.ndarray, two: np.ndarray, what: str, size: list[int], classes: Sequence[str]) -> None:
+    for depth, factor in ((one, 1), (two, 2)):
+        _look_at_pixels(depth, np.float32, what, size, factor)
+        assert np.isfinite(depth).all() and (depth > 0).all(), f"{what}: metres that are not finite and above 0"
+
+
+def _look_at_pixels(pixels: np.ndarray, dtype: type, what: str, size: list[int], factor: int) -> None:
+    told = f"{what} is no {np.dtype(dtype)} array"
+    assert isinstance(pixels, np.ndarray) and pixels.dtype == dtype, told
+    wanted = (size[0] * factor, size[1] * factor)
+    assert pixels.shape == wanted, f"{what} of {pixels.shape} for an original of {wanted}: use original_sizes"
+
+
+def _look_at_lanes(one: Lanes, two: Lanes, what: str, size: list[int], classes: Sequence[str]) -> None:
+    _look_at_scores(one, what, classes)
+    for line in one.points:
+        assert len(line) > 1 and np.isfinite(line).all(), f"{what}: a lane needs two points or more, all finite"
+        assert ((line >= 0) & (line <= [size[1], size[0]])).all(), f"{what} outside the original of {size}"
+    assert len(one) == len(two) and all(
+        a.shape == b.shape and np.allclose(2 * a, b, atol=0.1) for a, b in zip(one.points, two.points)
+    ), f"{what} do not follow to_original: an original of twice the size must have lanes of twice the size"
+
+
+def _look_at_scores(said: Boxes | Lanes, what: str, classes: Sequence[str]) -> None:
+    assert said.scores is not None, f"{what} without scores"
+    assert ((said.scores >= 0) & (said.scores <= 1)).all(), f"{what}: scores outside 0..1"
+    assert set(said.names) <= set(classes), f"{what}: names {sorted(set(said.names) - set(classes))} are no classes"
+
+
+def _look_at_boxes(one: Boxes, two: Boxes, what: str, size: list[int], classes: Sequence[str]) -> None:
+    _look_at_scores(one, what, classes)
     limit = np.array([size[1], size[0]] * 2)
-    assert ((boxes.xyxy >= 0) & (boxes.xyxy <= limit)).all(), f"{one.key}: boxes outside the original of {size}"
-    assert (boxes.xyxy[:, :2] <= boxes.xyxy[:, 2:]).all(), f"{one.key}: boxes whose corners are exchanged"
-    assert len(boxes) == len(doubled) and np.allclose(2 * boxes.xyxy, doubled.xyxy, atol=0.1), (
-        f"{one.key}: boxes do not follow to_original: an original of twice the size must have boxes of twice the size"
+    assert ((one.xyxy >= 0) & (one.xyxy <= limit)).all(), f"{what} outside the original of {size}"
+    assert (one.xyxy[:, :2] <= one.xyxy[:, 2:]).all(), f"{what} whose corners are exchanged"
+    assert len(one) == len(two) and np.allclose(2 * one.xyxy, two.xyxy, atol=0.1), (
+        f"{what} do not follow to_original: an original of twice the size must have boxes of twice the size"
     )
 
 
-_LOOK_AT = {"semantic_segmentation": _look_at_mask, "object_detection": _look_at_boxes}
+_LOOK_AT: dict[str, Callable[..., None]] = {
+    "semantic_segmentation": _look_at_mask, "object_detection": _look_at_boxes, "drivable_area": _look_at_mask,
+    "lane_detection": _look_at_lanes, "depth_estimation": _look_at_depth,
+}  # fmt: skip
 
 
 def _check_export(model: Model, batch: Batch) -> None:

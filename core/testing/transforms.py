@@ -7,22 +7,25 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..geometry import View
+from ..geometry import View, clip_line
 from ..sample import CameraSample, Transform
 from ..seeding import Rng
-from ..tasks import IGNORE
+from ..tasks import IGNORE, TASKS
 
 RECTANGLE = (20, 12, 59, 47)
 """x1 y1 x2 y2 of the drawn object: off the centre, so that a flip of either axis shows."""
 DARK, BRIGHT = (40, 60, 50), (200, 180, 190)
+NEAR, FAR = 10.0, 50.0
+"""m, how far the object and the ground are."""
+_RASTERS = ("semantic_segmentation", "drivable_area", "depth_estimation")
 
 
 def check_transform(transform: Transform, size: tuple[int, int] = (96, 128), seeds: Sequence[int] = range(16)) -> None:
     """Raise AssertionError, in words, where ``transform`` breaks the contract of `drivetrain.Transform`.
 
     Looked at for each of ``seeds``, on a picture of ``size`` (height, width): equal keys give equal results; views move
-    along the axes and can be undone; pictures stay uint8 and of their size; masks and boxes stay where the picture shows
-    their object. A transform must show the object, at more than 16 pixels, for at least one seed.
+    along the axes and can be undone; pictures stay uint8 and of their size; masks, depth, boxes and lanes stay where the
+    picture shows their object. A transform must show the object, at more than 16 pixels, for at least one seed.
     """
     shown = 0
     for seed in seeds:
@@ -60,8 +63,8 @@ def _check_pixels(transform: Transform, sample: CameraSample, seed: int) -> Came
             after = out.targets[task][name]
             assert after.dtype == before.dtype, f"{what}: targets {task}.{name} became {after.dtype} from {before.dtype}"
             assert np.array_equal(after, again.targets[task][name]), f"{what}: equal keys gave different {task}.{name}"
-    mask = out.targets["semantic_segmentation"]["mask"]
-    assert mask.shape == (height, width), f"{what}: a mask of {mask.shape} for a view of {out.view.size}"
+    for name, pixels in ((name, *out.targets[name].values()) for name in _RASTERS):
+        assert pixels.shape == (height, width), f"{what}: a mask of {pixels.shape} for a view of {out.view.size} ({name})"
     return out
 
 
@@ -81,7 +84,21 @@ def _check_aligned(sample: CameraSample, what: str) -> bool:
     boxes = sample.targets["object_detection"]["boxes"]
     off = np.abs(boxes[0] - bounds).max() if len(boxes) else np.inf
     assert off <= 2, f"{what}: the box is {boxes.tolist()}, the object's pixels reach from and to {bounds.tolist()}"
+    _check_others(sample, labelled, bounds, what)
     return True
+
+
+def _check_others(sample: CameraSample, labelled: np.ndarray, bounds: np.ndarray, what: str) -> None:
+    """Drivable area, depth and the lane up the object's middle, against its mask and its bounds."""
+    depth = sample.targets["depth_estimation"]["depth"]
+    for name, seen in (("drivable_area", sample.targets["drivable_area"]["mask"] == 1), ("depth", depth == NEAR)):
+        overlap = (seen & labelled).sum() / (seen | labelled).sum()
+        assert overlap > 0.8, f"{what}: {name} and the mask share only {overlap:.0%} of the object's area"
+    assert set(np.unique(depth).tolist()) <= {0, NEAR, FAR}, f"{what}: depth was mixed: {np.unique(depth)[:9].tolist()}"
+    lanes = sample.targets["lane_detection"]
+    points = lanes["points"][lanes["points_valid"]]
+    low, high = bounds[:2] - 2, bounds[2:] + 2
+    assert ((points >= low) & (points <= high)).all(), f"{what}: the lane is {points.tolist()}, the object {bounds.tolist()}"
 
 
 def _draw(view: View, size: tuple[int, int]) -> CameraSample:
@@ -91,13 +108,20 @@ def _draw(view: View, size: tuple[int, int]) -> CameraSample:
     image, mask = np.full((*size, 3), DARK, np.uint8), np.zeros(size, np.uint8)
     image[y1:y2, x1:x2], mask[y1:y2, x1:x2] = BRIGHT, 1
     boxes = view.boxes(np.array([RECTANGLE])).clip(0, [view.size[1], view.size[0]] * 2)
+    lane = clip_line(view.points(np.array([((x1 + x2) / 2, y2), ((x1 + x2) / 2, y1)], np.float32)), view.size)[None]
+    there = int(lane.size > 0)
     targets = {
         "semantic_segmentation": {"mask": _seen(mask, view, IGNORE)},
+        "drivable_area": {"mask": _seen(mask, view, IGNORE)},
+        "depth_estimation": {"depth": _seen(np.where(mask == 1, NEAR, FAR).astype(np.float32), view, 0)},
+        "lane_detection": {
+            "points": lane[:there], "points_valid": np.ones((there, lane.shape[1]), bool), "classes": np.zeros(there, np.int64),
+        },
         "object_detection": {
             "boxes": boxes, "classes": np.zeros(1, np.int64), "ignore_boxes": np.zeros((0, 4), np.float32),
         },
     }  # fmt: skip
-    labelled = {task: np.ones(2, bool) for task in targets}
+    labelled = {task: np.ones(2 * TASKS[task].has_classes, bool) for task in targets}
     return CameraSample(_seen(image, view, 0), view, size, targets, labelled)
 
 

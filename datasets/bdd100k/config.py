@@ -11,8 +11,8 @@ from drivetrain import PluginConfig
 
 class Bdd100kConfig(PluginConfig):
     camera: str = Field("cam_front", pattern=r"^[a-z0-9_]+$", description="what to call the only camera")
-    labels: tuple[Literal["detection", "drivable", "semantic"], ...] = Field(
-        ("detection",), min_length=1, description="which are read: detection, drivable or both; or semantic"
+    labels: tuple[Literal["detection", "drivable", "lanes", "semantic"], ...] = Field(
+        ("detection",), min_length=1, description="which are read: some of detection, drivable and lanes; or semantic"
     )
 
     @field_validator("labels")

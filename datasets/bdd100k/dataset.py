@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,26 +20,38 @@ from drivetrain import (
     read_picture,
 )
 
-from .labels import CLASSES, boxes_of, tags_of
+from .labels import CLASSES, boxes_of, lanes_of, tags_of
 
 if TYPE_CHECKING:
     from .config import Bdd100kConfig
 
 _SPLITS = ("train", "val", "test")
-_JSONS = ("labels/det_20/det_{split}.json", "labels/bdd100k_labels_images_{split}.json", "labels/100k/{split}/")
+_OLDER = ("labels/bdd100k_labels_images_{split}.json", "labels/100k/{split}/")
+_JSONS = {
+    "detection": ("labels/det_20/det_{split}.json", *_OLDER),
+    "lanes": ("labels/lane/polygons/lane_{split}.json", *_OLDER),
+}
 _MASKS = {"drivable": "labels/drivable/masks/{split}/", "semantic": "labels/sem_seg/masks/{split}/"}
+_TASKS = {"detection": "object_detection", "lanes": "lane_detection", "drivable": "drivable_area",
+          "semantic": "semantic_segmentation"}  # fmt: skip
 _VIDEO = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}")
 
 
+class Row(NamedTuple):
+    """Where the labels of one picture lie: ``size`` bytes of ``json`` from ``offset`` on, all of it where that is None."""
+
+    json: str
+    offset: int = 0
+    size: int | None = None
+
+
 class Ref(NamedTuple):
-    """One picture, its mask, and where its labels lie: ``size`` bytes of ``json``, all of it where that is None. What it
-    does not have is empty."""
+    """One picture, its mask, and the rows of its boxes and lanes, as far as it has them."""
 
     image: str
     mask: str = ""
-    json: str = ""
-    offset: int = 0
-    size: int | None = None
+    boxes: Row | None = None
+    lanes: Row | None = None
 
 
 def build(config: Bdd100kConfig) -> Bdd100k:
@@ -53,9 +64,7 @@ class Bdd100k:
     def __init__(self, config: Bdd100kConfig):
         self.config = config
         self.mask = next((kind for kind in _MASKS if kind in config.labels), None)
-        self.classes = {"object_detection": CLASSES["detection"]} if "detection" in config.labels else {}
-        if self.mask is not None:
-            self.classes["semantic_segmentation"] = CLASSES[self.mask]
+        self.classes = {_TASKS[kind]: CLASSES[kind] for kind in config.labels}
 
     def index(self, root: Path, split: str) -> list[Ref]:
         """The pictures of ``split``, in the json's order, else by name. Raises DataError for what is missing."""
@@ -63,16 +72,18 @@ class Bdd100k:
         check_split("BDD100K", split, _SPLITS, root)
         images = f"images/{'10k' if self.mask == 'semantic' else '100k'}/{split}/"
         masks = _MASKS[self.mask].replace("{split}", split) if self.mask and split != "test" else None
-        has_boxes = "detection" in self.config.labels and split != "test"
-        jsons = [name.replace("{split}", split) for name in _JSONS] if has_boxes else []
-        json = next((name for name in jsons if (root / name).exists()), None)
-        check_layout("BDD100K", root, [images, *([masks] if masks else []), *jsons[: json is None]])
-        if json is not None:
-            refs = [ref._replace(image=str(root / images / ref.image)) for ref in _listed(root / json)]
-        else:
-            refs = [Ref(str(path)) for path in sorted((root / images).glob("*.jpg"))]
-        if masks:
-            refs = [ref._replace(mask=str(root / masks / f"{Path(ref.image).stem}.png")) for ref in refs]
+        jsons = {kind: [name.replace("{split}", split) for name in _JSONS[kind]]
+                 for kind in _JSONS if kind in self.config.labels and split != "test"}  # fmt: skip
+        found = {kind: next((name for name in names if (root / name).exists()), names[0]) for kind, names in jsons.items()}
+        check_layout("BDD100K", root, [images, *([masks] if masks else []), *found.values()])
+        rows = {name: _listed(root / name) for name in found.values()}
+        boxes, lanes = (rows[found[kind]] if kind in found else {} for kind in ("detection", "lanes"))
+        listed = next((rows[name] for name in found.values()), None)
+        names = [path.name for path in sorted((root / images).glob("*.jpg"))] if listed is None else list(listed)
+        refs = [
+            Ref(str(root / images / name), str(root / masks / f"{Path(name).stem}.png") if masks else "", boxes.get(name),
+                lanes.get(name)) for name in names
+        ]  # fmt: skip
         check_files(f"{root}: split {split}", (path for ref in refs for path in (ref.image, ref.mask) if path))
         return refs
 
@@ -85,23 +96,27 @@ class Bdd100k:
     def load(self, ref: Ref) -> Frame:
         """Raises DataError for a file that is missing or broken."""
         image, (width, height) = read_picture(ref.image)
-        camera, tags = Camera(image=image, width=width, height=height), {}
-        if ref.json:
-            row = read_json(ref.json, ref.offset, ref.size)
-            where = f"{ref.json}: {os.path.basename(ref.image)}"
-            camera.boxes, tags = boxes_of(row, (width, height), where), tags_of(row)
+        camera = Camera(image=image, width=width, height=height)
+        rows = {row: read_json(*row) for row in (ref.boxes, ref.lanes) if row}
+        tags = next(map(tags_of, rows.values()), {})
+        if ref.boxes:
+            camera.boxes = boxes_of(rows[ref.boxes], (width, height), _where(ref, ref.boxes))
+        if ref.lanes:
+            camera.lanes = lanes_of(rows[ref.lanes], _where(ref, ref.lanes))
         if ref.mask:
-            camera.semantic = read_mask(ref.mask, (width, height))
+            setattr(camera, str(self.mask), read_mask(ref.mask, (width, height)))
         return Frame(*self.identify(ref), tags, {self.config.camera: camera})
 
 
-def _listed(path: Path) -> Iterator[Ref]:
+def _where(ref: Ref, row: Row) -> str:
+    return f"{row.json}: {os.path.basename(ref.image)}"
+
+
+def _listed(path: Path) -> dict[str, Row]:
     """The pictures of a json, or of a folder of them, by their file names."""
     if path.is_dir():
-        yield from (Ref(f"{file.stem}.jpg", json=str(file)) for file in sorted(path.glob("*.json")))
-        return
-    for row in json_rows(path, "frames"):
-        yield Ref(_name(row.value, path), json=str(path), offset=row.offset, size=row.size)
+        return {f"{file.stem}.jpg": Row(str(file)) for file in sorted(path.glob("*.json"))}
+    return {_name(row.value, path): Row(str(path), row.offset, row.size) for row in json_rows(path, "frames")}
 
 
 def _name(row: Any, path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from drivetrain import Boxes, ClassInfo, DataError, near_matches
+from drivetrain import Boxes, ClassInfo, DataError, Lanes, near_matches
 
 _BOXES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle", "traffic light", "traffic sign")
 _IGNORED = ("other person", "other vehicle", "trailer")
@@ -20,9 +20,13 @@ _SEMANTIC = {
     "motorcycle": (0, 0, 230), "bicycle": (119, 11, 32),
 }  # fmt: skip
 _DRIVABLE = {"direct": (219, 94, 86), "alternative": (86, 211, 219), "background": None}
+_LANES = ("crosswalk", "double other", "double white", "double yellow", "road curb", "single other", "single white",
+          "single yellow")  # fmt: skip
+_CURVE = np.linspace(0, 1, 9)[1:, None]  # of a Bezier curve, where points are taken
 
 CLASSES = {
     "detection": tuple(ClassInfo(name, i, ignore=name in _IGNORED) for i, name in enumerate((*_BOXES, *_IGNORED))),
+    "lanes": tuple(ClassInfo(name, i) for i, name in enumerate(_LANES)),
     "drivable": tuple(ClassInfo(name, i, color) for i, (name, color) in enumerate(_DRIVABLE.items())),
     "semantic": tuple(ClassInfo(name, i, color) for i, (name, color) in enumerate(_SEMANTIC.items())),
 }
@@ -43,6 +47,54 @@ def boxes_of(row: Mapping[str, Any], size: tuple[int, int], where: str) -> Boxes
     ignore = [bool(a.get("crowd") or a.get("ignored")) or name in _IGNORED for a, name in zip(said, names)]
     corners = _corners([label["box2d"] for label in found], where).clip(0, [*size, *size])
     return Boxes(corners, names, ignore=np.array(ignore, bool), attributes=[_attributes(a, n) for a, n in zip(said, names)])
+
+
+def lanes_of(row: Mapping[str, Any], where: str) -> Lanes:
+    """The lane markings of one picture, each from near to far. Raises DataError for what is none."""
+    found = [(name, label) for label in _labels(row) if label.get("poly2d") and (name := _lane_name(label)) is not None]
+    lines = [(name, label, _line(part, where)) for name, label in found for part in _parts(label["poly2d"])]
+    attributes = [{key: value for key, value in (label.get("attributes") or {}).items() if key in _SAID_OF_LANES}
+                  for _, label, _ in lines]  # fmt: skip
+    return Lanes([line for *_, line in lines], [name for name, *_ in lines], attributes=attributes)
+
+
+_SAID_OF_LANES = ("laneDirection", "laneStyle", "direction", "style")
+
+
+def _lane_name(label: Mapping[str, Any]) -> str | None:
+    """``single white``, ``lane/single white``, or ``lane`` whose type is an attribute; None for another polygon."""
+    said = label.get("category", "").removeprefix("lane/")
+    name = (label.get("attributes") or {}).get("laneTypes") if said == "lane" else said
+    return name if name in _LANES else None
+
+
+def _parts(poly2d: Sequence[Any]) -> Sequence[Any]:
+    """Of a picture's own file a poly2d is one line, else a list of lines."""
+    return [poly2d] if isinstance(poly2d[0], (list, tuple)) and not isinstance(poly2d[0][0], (list, tuple)) else poly2d
+
+
+def _line(part: Any, where: str) -> np.ndarray:
+    """float64 [K, 2] of vertices whose types are L, or three C for a cubic Bezier curve: two control points and its end."""
+    try:
+        if isinstance(part, Mapping):
+            vertices, types = np.array(part["vertices"], np.float64).reshape(-1, 2), part["types"]
+        else:
+            vertices, types = np.array([point[:2] for point in part], np.float64), "".join(point[2] for point in part)
+        line, at = [vertices[:1]], 1
+        while at < len(vertices):
+            curved = types[at] == "C" and at + 2 < len(vertices)
+            line.append(_bezier(*vertices[at - 1 : at + 3]) if curved else vertices[at : at + 1])
+            at += 3 if curved else 1
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"a poly2d is no line: {error!r}", where=where) from None
+    points = np.concatenate(line)
+    return points if points[0, 1] >= points[-1, 1] else points[::-1]
+
+
+def _bezier(*points: np.ndarray) -> np.ndarray:
+    a, b, c, d = points
+    t, u = _CURVE, 1 - _CURVE
+    return u**3 * a + 3 * u**2 * t * b + 3 * u * t**2 * c + t**3 * d
 
 
 def _labels(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

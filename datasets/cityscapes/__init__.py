@@ -10,7 +10,8 @@
 Masks stay the files that they are: classes have the official names and ids. The 19 that are trained and evaluated are classes
 here, all others are void, so that no mapping is needed. With ``boxes=true`` the frames of ``gtFine`` have boxes around the
 pixels of each instance of the eight classes with instances; groups, whose instances nobody told apart, are ignored, and so
-are caravans and trailers. Instance masks are not read. The option ``labels=gtCoarse`` reads the coarse masks.
+are caravans and trailers. With ``instances=true`` beside it their mask is stored too, numbered as the boxes are. The option
+``labels=gtCoarse`` reads the coarse masks.
 
 The scene is the city: the official splits divide by it. Tag: ``city``.
 """

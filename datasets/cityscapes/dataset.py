@@ -16,6 +16,7 @@ from drivetrain import (
     check_files,
     check_layout,
     check_split,
+    encode_pixels,
     read_bytes,
     read_json,
     read_mask,
@@ -82,15 +83,16 @@ class Cityscapes:
         if ref.split != "test":
             camera.semantic = read_mask(ref.file(labels, f"{labels}_labelIds.png"), (width, height))
             if self.config.boxes:
-                camera.boxes = _instances(ref.file(labels, f"{labels}_instanceIds.png"))
+                camera.boxes, numbers = _instances(ref.file(labels, f"{labels}_instanceIds.png"))
+                camera.instances = encode_pixels("instances", numbers) if self.config.instances else None
         calibration = ref.file("camera", "camera.json")
         if calibration.is_file():
             camera.intrinsics, camera.sensor_to_ego = _calibration(calibration)
         return Frame(ref.key, ref.city, {"city": ref.city}, {self.config.camera: camera})
 
 
-def _instances(path: Path) -> Boxes:
-    """A box around the pixels of each instance and group of a 16-bit mask."""
+def _instances(path: Path) -> tuple[Boxes, np.ndarray]:
+    """A box around the pixels of each instance and group of a 16-bit mask, and uint16 [H, W] of their numbers from 1."""
     ids = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if ids is None or ids.ndim != 2:
         raise DataError("is no PNG of one channel", where=str(path))
@@ -99,7 +101,10 @@ def _instances(path: Path) -> Boxes:
     found = [int(id) for id in np.unique(ids) if (id // _GROUP if id >= _GROUP else id) in names]
     classes = [id // _GROUP if id >= _GROUP else id for id in found]
     ignore = np.array([id < _GROUP or number in void for id, number in zip(found, classes)], bool)
-    return Boxes(np.array([_around(ids == id) for id in found]), [names[number] for number in classes], ignore=ignore)
+    numbers = np.zeros(int(ids.max()) + 1, np.uint16)
+    numbers[found] = np.arange(1, len(found) + 1)
+    boxes = Boxes(np.array([_around(ids == id) for id in found]), [names[number] for number in classes], ignore=ignore)
+    return boxes, numbers[ids]
 
 
 def _around(there: np.ndarray) -> tuple[int, int, int, int]:

@@ -1,20 +1,20 @@
-"""The synthetic world as Frames: a front camera with a semantic mask and 2D boxes."""
+"""The synthetic world as Frames: a front camera with its labels."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
 import simplejpeg
 
-from drivetrain import Boxes, Camera, ClassInfo, DataError, Encoded, Frame, near_matches
+from drivetrain import TASKS, Camera, ClassInfo, DataError, Encoded, Frame, encode_pixels, near_matches
 
 from .classes import BOX_CLASSES, SEMANTIC_CLASSES
-from .geometry import front_camera
-from .render import Box2D, render
-from .world import WorldConfig, build_scene
+from .geometry import View, front_camera
+from .labels import DRIVABLE, LANES, boxes_of, drivable_of, instances_of, lanes_of
+from .render import Rendered, render
+from .world import Moment, Scene, WorldConfig, build_scene
 
 if TYPE_CHECKING:
     from .config import SyntheticConfig
@@ -25,6 +25,15 @@ _COLORS = {
     "sky": (120, 175, 220), "car": (30, 60, 220), "truck": (0, 130, 150), "pedestrian": (230, 40, 60),
     "cyclist": (160, 20, 110),
 }  # fmt: skip
+_LANE_COLORS = ((240, 60, 60), (60, 120, 255), (255, 190, 40), (60, 220, 160))
+_CLASSES = {
+    "semantic_segmentation": tuple(ClassInfo(n, i, _COLORS[n]) for i, n in enumerate(SEMANTIC_CLASSES)),
+    "object_detection": tuple(ClassInfo(n, i, _COLORS[n]) for i, n in enumerate(BOX_CLASSES)),
+    "drivable_area": tuple(map(ClassInfo, DRIVABLE, range(3), ((219, 94, 86), (86, 211, 219), None))),
+    "lane_detection": tuple(map(ClassInfo, LANES, range(4), _LANE_COLORS)),
+    "depth_estimation": (),
+}
+_COMPRESSION = 6  # at this level a mask is decoded three times as fast as at OpenCV's default
 CAMERA = "cam_front"
 # Drives of different splits are different drives of one world.
 _FIRST_SCENE = {"train": 0, "val": 1_000_000, "test": 2_000_000}
@@ -45,13 +54,9 @@ def build(config: SyntheticConfig) -> Synthetic:
 class Synthetic:
     """The dataset. The same config gives the same bytes, in whatever order and process frames are loaded."""
 
-    classes = {
-        "semantic_segmentation": tuple(ClassInfo(n, i, _COLORS[n]) for i, n in enumerate(SEMANTIC_CLASSES)),
-        "object_detection": tuple(ClassInfo(n, i, _COLORS[n]) for i, n in enumerate(BOX_CLASSES)),
-    }
-
     def __init__(self, config: SyntheticConfig):
         self.config = config
+        self.classes = {task: infos for task, infos in _CLASSES.items() if TASKS[task].prediction in config.labels}
         self._world = WorldConfig(seed=config.seed, frames_per_scene=config.frames_per_scene)
         self._camera = front_camera(config.width, config.height)
 
@@ -69,26 +74,24 @@ class Synthetic:
 
     def load(self, ref: Ref) -> Frame:
         scene = build_scene(self.config.seed, ref.scene, self._world)
-        drawn = render(scene, ref.number, self._camera)
-        # At this level of compression a mask is decoded three times as fast as at OpenCV's default.
-        ok, mask = cv2.imencode(".png", drawn.semantic, [cv2.IMWRITE_PNG_COMPRESSION, 6])
-        assert ok
+        moment, drawn = scene.at(ref.number), render(scene, ref.number, self._camera, "depth" in self.config.labels)
         jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(drawn.image), self.config.quality, colorspace="RGB")
-        moment = scene.at(ref.number)
         camera = Camera(
-            image=Encoded(jpeg, "jpg"), semantic=Encoded(mask.tobytes(), "png"), boxes=_boxes(drawn.boxes),
-            width=self.config.width, height=self.config.height, timestamp=round(moment.time * 1e9),
-            intrinsics=self._camera.K, sensor_to_ego=self._camera.sensor_to_ego, ego_to_world=moment.ego_to_world,
+            image=Encoded(jpeg, "jpg"), width=self.config.width, height=self.config.height,
+            timestamp=round(moment.time * 1e9), intrinsics=self._camera.K, sensor_to_ego=self._camera.sensor_to_ego,
+            ego_to_world=moment.ego_to_world, **self._labels(scene, moment, drawn),
         )  # fmt: skip
         key, name = self.identify(ref)
         return Frame(key, name, dict(scene.tags), {CAMERA: camera})
 
-
-def _boxes(drawn: list[Box2D]) -> Boxes:
-    return Boxes(
-        np.array([(b.x1, b.y1, b.x2, b.y2) for b in drawn], np.float32).reshape(-1, 4),
-        [b.class_name for b in drawn],
-        truncation=np.array([b.truncation for b in drawn], np.float32).round(3),
-        occlusion=np.array([b.occlusion for b in drawn], np.float32).round(3),
-        track_ids=np.array([b.track_id for b in drawn], np.int64),
-    )
+    def _labels(self, scene: Scene, moment: Moment, drawn: Rendered) -> dict[str, Any]:
+        view = View(self._camera, moment.ego_to_world @ self._camera.sensor_to_ego)
+        shapes = {"boxes": lambda: boxes_of(drawn.boxes), "lanes": lambda: lanes_of(scene, moment, view)}
+        pixels = {
+            "semantic": lambda: drawn.semantic, "depth": lambda: drawn.depth, "instances": lambda: instances_of(drawn),
+            "drivable": lambda: drivable_of(scene, moment, view, drawn.semantic),
+        }  # fmt: skip
+        made = {name: make() for name, make in shapes.items() if name in self.config.labels}
+        return made | {
+            name: encode_pixels(name, make(), _COMPRESSION) for name, make in pixels.items() if name in self.config.labels
+        }

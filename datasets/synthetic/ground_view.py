@@ -34,20 +34,42 @@ def paint_maps(scene) -> GroundMaps:
     return GroundMaps(near, wide)
 
 
-def draw_ground(
-    scene, maps: GroundMaps, view: View, moment, image: np.ndarray, labels: np.ndarray, directions: np.ndarray
-) -> None:
-    """Fills rows of image [h, W, 3] and labels [h, W] below the horizon; directions: world rays float32 [h, W, 3]."""
+@dataclass(frozen=True)
+class GroundPositions:
+    """Where rays [h, W] meet the ground, all float32 [h, W]. depth: along the rays. ahead, left: metres in the road's own
+    frame at the ego, which lies at frame (x, y, heading) in the world. along, across: road coordinates s and d."""
+
+    depth: np.ndarray
+    ahead: np.ndarray
+    left: np.ndarray
+    along: np.ndarray
+    across: np.ndarray
+    frame: tuple[float, float, float]
+
+
+def ground_positions(scene, view: View, moment, directions: np.ndarray) -> GroundPositions:
+    """Of world rays float32 [h, W, 3] with z = 1 in the camera's frame; beyond FAR_M, and above the horizon, meaningless."""
     table, (x0, y0, heading) = scene.road.seen_from(moment.ego_s)
     c, s = np.float32(np.cos(heading)), np.float32(np.sin(heading))
     height = np.float32(view.position[2])
     depth = height / np.maximum(-directions[..., 2], np.float32(1e-5))
-    below = depth < FAR_M
     rel = view.position[:2] - (x0, y0)
     eye_x, eye_y = c * rel[0] + s * rel[1], -s * rel[0] + c * rel[1]
     ahead = np.float32(eye_x) + depth * (c * directions[..., 0] + s * directions[..., 1])
     left = np.float32(eye_y) + depth * (c * directions[..., 1] - s * directions[..., 0])
     along, across = _road_coordinates(table, ahead, left, moment.ego_s)
+    return GroundPositions(depth, ahead, left, along, across, (x0, y0, heading))
+
+
+def draw_ground(
+    scene, maps: GroundMaps, view: View, moment, image: np.ndarray, labels: np.ndarray, directions: np.ndarray
+) -> None:
+    """Fills rows of image [h, W, 3] and labels [h, W] below the horizon; directions: world rays float32 [h, W, 3]."""
+    at = ground_positions(scene, view, moment, directions)
+    depth, ahead, left, along, across = at.depth, at.ahead, at.left, at.along, at.across
+    x0, y0, heading = at.frame
+    c, s = np.float32(np.cos(heading)), np.float32(np.sin(heading))
+    below = depth < FAR_M
     colour, kinds, cover = _look_up(maps, view, along, across, depth)
     _roughen(colour, ahead + np.float32(x0 * c + y0 * s), left + np.float32(y0 * c - x0 * s), depth)
     if scene.look.night:

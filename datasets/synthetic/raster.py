@@ -9,24 +9,39 @@ import numpy as np
 from .geometry import NEAR_M, SUBPIXEL_BITS, View, clip_near, fixed_point, rotation_z
 from .lighting import Illumination
 from .model import Mesh, Model, Panel, Sprite, Tubes
+from .surfaces import Surfaces
 from .things import ObjectState
 
 _ARC = np.exp(1j * np.linspace(-np.pi / 2, np.pi / 2, 6))  # half a circle, in complex numbers
 _COMPLEX = np.array([1, 1j])
+_FACING = np.array([0.0, 0, 1])
 
 
 @dataclass
 class Canvas:
-    """image uint8 [H, W, 3]; ids uint16 [H, W], 0 where only ground and sky are."""
+    """image uint8 [H, W, 3]; ids uint16 [H, W], 0 where only ground and sky are; surfaces: where depth is asked for."""
 
     image: np.ndarray
     ids: np.ndarray
+    surfaces: Surfaces | None = None
 
-    def polygon(self, corners: np.ndarray, colour, number: int) -> None:
-        """Fills a convex polygon of fixed-point corners; number 0 leaves the ids alone."""
+    def surface(self, normal: np.ndarray, points: np.ndarray) -> int:
+        """The number of a flat surface (`Surfaces.add`), 0 where depth is not asked for."""
+        return 0 if self.surfaces is None else self.surfaces.add(normal, points)
+
+    def polygon(self, corners: np.ndarray, colour, number: int, surface: int = 0) -> None:
+        """Fills a convex polygon of fixed-point corners; number 0 leaves the ids alone, and the depth."""
         cv2.fillConvexPoly(self.image, corners, colour, cv2.LINE_AA, SUBPIXEL_BITS)
         if number:
             cv2.fillConvexPoly(self.ids, corners, number, cv2.LINE_8, SUBPIXEL_BITS)
+        if number and self.surfaces is not None:
+            cv2.fillConvexPoly(self.surfaces.numbers, corners, surface, cv2.LINE_8, SUBPIXEL_BITS)
+
+    def stamp(self, window: tuple[slice, slice], where: np.ndarray, number: int, surface: int) -> None:
+        """Gives the ids and surfaces of a window where a mask [h, w] says so."""
+        self.ids[window][where] = number
+        if self.surfaces is not None:
+            self.surfaces.numbers[window][where] = surface
 
 
 def _clip_window(corners: np.ndarray, shape) -> tuple[int, int, int, int]:
@@ -97,13 +112,19 @@ class Painter:
             corners = fixed_point(self.view.to_pixels(points))
             for face, colour in zip(seen.tolist(), colours, strict=True):
                 number = 0 if mesh.decal[face] else self.number
-                self.canvas.polygon(corners[mesh.faces[face]], colour, number)
+                surface = self._face(mesh, face, points[mesh.faces[face]])
+                self.canvas.polygon(corners[mesh.faces[face]], colour, number, surface)
             return
         for face, colour in zip(seen.tolist(), colours, strict=True):
             kept = clip_near(points[mesh.faces[face]])
             if len(kept) > 2:
                 number = 0 if mesh.decal[face] else self.number
-                self.canvas.polygon(fixed_point(self.view.to_pixels(kept)), colour, number)
+                surface = self._face(mesh, face, kept)
+                self.canvas.polygon(fixed_point(self.view.to_pixels(kept)), colour, number, surface)
+
+    def _face(self, mesh: Mesh, face: int, points: np.ndarray) -> int:
+        """The surface of a face with these corners in the camera's frame."""
+        return 0 if self.canvas.surfaces is None else self.canvas.surface(self.to_camera @ mesh.normals[face], points)
 
     def _snow_cover(self, upward: np.ndarray) -> np.ndarray:
         """How much snow lies on faces whose normals point up by this much."""
@@ -126,11 +147,11 @@ class Painter:
         normal = (self.turn @ panel.normal)[None]
         light = self.light.on_faces(normal, self.state.x, self.state.y)[0]
         clear = self.light.look.clarity(float(np.linalg.norm(outline.mean(axis=0))))
-        fixed = fixed_point(corners)
+        fixed, surface = fixed_point(corners), self.canvas.surface(self.to_camera @ panel.normal, outline)
         if (x1 - x0) * (y1 - y0) < 64:
             colour = panel.tone * light
             colour = colour * clear + self.light.look.haze * (1 - clear)
-            self.canvas.polygon(fixed, self._bytes(colour), self.number)
+            self.canvas.polygon(fixed, self._bytes(colour), self.number, surface)
             return
         patch = self._warp(panel, panel.levels, (origin, right, down), (x0, y0, x1, y1), corners)
         patch = cv2.multiply(patch, _scalar(light * clear))
@@ -142,7 +163,7 @@ class Painter:
         shifted = fixed - (np.array([x0, y0]) << SUBPIXEL_BITS)
         cv2.fillConvexPoly(mask, shifted.astype(np.int32), 255, cv2.LINE_8, SUBPIXEL_BITS)
         cv2.copyTo(patch, mask, self.canvas.image[y0:y1, x0:x1])
-        self.canvas.ids[y0:y1, x0:x1][mask > 0] = self.number
+        self.canvas.stamp((slice(y0, y1), slice(x0, x1)), mask > 0, self.number, surface)
 
     def _warp(self, panel: Panel, levels: list[np.ndarray], axes, window, corners) -> np.ndarray:
         """The texture as the camera sees it, for the window of the image."""
@@ -191,7 +212,8 @@ class Painter:
         share = cover.astype(np.float32) * (1 / 255)
         window = self.canvas.image[y0:y1, x0:x1]
         window[:] = cv2.blendLinear(colour, window, share, 1 - share)
-        self.canvas.ids[y0:y1, x0:x1][cover > 110] = self.number
+        surface = self.canvas.surface(_FACING, self.offset[None])
+        self.canvas.stamp((slice(y0, y1), slice(x0, x1)), cover > 110, self.number, surface)
 
     def _tubes(self, tubes: Tubes) -> None:
         start, end = self._camera(tubes.start), self._camera(tubes.end)
@@ -215,9 +237,17 @@ class Painter:
         shift = self.lit_side * 0.30
         inner = fixed_point(_capsules(a + shift * ra[:, None], b + shift * rb[:, None], ra * 0.62, rb * 0.62))
         for i in range(len(kept)):
-            self.canvas.polygon(outlines[i], dark[i], self.number)
+            surface = 0 if self.canvas.surfaces is None else self._tube(start[i], end[i], float(tubes.radii[kept[i]].mean()))
+            self.canvas.polygon(outlines[i], dark[i], self.number, surface)
             if ra[i] > 1.6:
                 self.canvas.polygon(inner[i], bright[i], 0)
+
+    def _tube(self, start: np.ndarray, end: np.ndarray, radius: float) -> int:
+        """The surface of a tube between two points of the camera's frame, taken for a strip that faces the camera."""
+        axis, middle = end - start, (start + end) / 2
+        facing = middle - axis * (middle @ axis) / max(float(axis @ axis), 1e-9)
+        facing /= max(float(np.linalg.norm(facing)), 1e-9)
+        return self.canvas.surface(facing, np.stack([start, end]) - radius * facing)
 
     def _ring(self, centre: np.ndarray, radius: float, colour) -> None:
         angle = np.arange(18) * 2 * np.pi / 18
@@ -232,6 +262,9 @@ class Painter:
         corners = [fixed_point(self.view.to_pixels(points))]
         cv2.polylines(self.canvas.image, corners, True, colour, thick, cv2.LINE_AA, SUBPIXEL_BITS)
         cv2.polylines(self.canvas.ids, corners, True, self.number, thick, cv2.LINE_8, SUBPIXEL_BITS)
+        if self.canvas.surfaces is not None:
+            surface = self.canvas.surface(self.to_camera[:, 1], points)
+            cv2.polylines(self.canvas.surfaces.numbers, corners, True, surface, thick, cv2.LINE_8, SUBPIXEL_BITS)
 
 
 def _capsules(a: np.ndarray, b: np.ndarray, ra: np.ndarray, rb: np.ndarray) -> np.ndarray:

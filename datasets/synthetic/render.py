@@ -13,6 +13,7 @@ from .lighting import Illumination
 from .order import painters_order, without_hidden
 from .raster import Canvas, Painter
 from .sky import draw_sky, paint_panorama
+from .surfaces import Surfaces, depth_of
 from .things import ObjectState
 from .world import Moment, Scene
 
@@ -42,15 +43,16 @@ class Box2D:
 @dataclass(frozen=True)
 class Rendered:
     """image uint8 [H, W, 3] RGB; semantic uint8 [H, W] class ids; instance int32 [H, W] track ids of boxed classes, 0
-    elsewhere; boxes of what is visible."""
+    elsewhere; boxes of what is visible; depth float32 [H, W] in metres if it was asked for (`surfaces.depth_of`)."""
 
     image: np.ndarray
     semantic: np.ndarray
     instance: np.ndarray
     boxes: list[Box2D]
+    depth: np.ndarray | None = None
 
 
-def render(scene: Scene, frame: int, camera: Camera | None = None) -> Rendered:
+def render(scene: Scene, frame: int, camera: Camera | None = None, depth: bool = False) -> Rendered:
     """The picture that `camera` (default: a front camera of 640 x 360) takes at frame `frame` of the scene."""
     camera = camera or front_camera()
     moment = scene.at(frame)
@@ -61,14 +63,15 @@ def render(scene: Scene, frame: int, camera: Camera | None = None) -> Rendered:
     states = _in_view(moment.objects, view, scene.look)
     states = [states[i] for i in painters_order(states, view.position)]
     draw_shadows(image, view, scene.look, states)
-    canvas = Canvas(image, np.zeros(semantic.shape, np.uint16))
+    canvas = Canvas(image, np.zeros(semantic.shape, np.uint16), Surfaces(semantic.shape) if depth else None)
     amodal = _amodal(states, view)
     windows = _windows(states, amodal, camera)
     covered = _draw_things(scene, moment, view, canvas, states, amodal, windows)
     boxes = _label(states, covered, windows, _truncation(amodal, camera), canvas.ids)
     semantic, instance = _maps(states, canvas.ids, semantic)
     draw_precipitation(image, scene.look, scene.key, frame)
-    return Rendered(expose(image, scene.look, scene.key, frame), semantic, instance, boxes)
+    metres = None if canvas.surfaces is None else depth_of(view, canvas.surfaces)
+    return Rendered(expose(image, scene.look, scene.key, frame), semantic, instance, boxes, metres)
 
 
 def _derived(scene: Scene, name: str, make):

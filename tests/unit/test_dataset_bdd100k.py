@@ -76,8 +76,9 @@ def test_drivable_area_and_semantic_masks_stay_the_files_that_they_are(root, syn
     both = dataset("detection", "drivable")
     frame = check_dataset(both, root, "val")[0]
     mask = root / "labels/drivable/masks/val" / f"{frame.key}.png"
-    assert frame.cameras["cam_front"].semantic.data == mask.read_bytes() and len(frame.cameras["cam_front"].boxes) > 3
-    assert [c.name for c in both.classes["semantic_segmentation"]] == ["direct", "alternative", "background"]
+    assert frame.cameras["cam_front"].drivable.data == mask.read_bytes() and len(frame.cameras["cam_front"].boxes) > 3
+    assert [c.name for c in both.classes["drivable_area"]] == ["direct", "alternative", "background"]
+    assert frame.cameras["cam_front"].semantic is None and "semantic_segmentation" not in both.classes
     made.write_bdd100k_semantic(root, synthetic_frames)
     real = shared / "data/bdd100k_labels_only/label_testcases/semseg_mask.png"
     height, width = cv2.imread(str(real), cv2.IMREAD_UNCHANGED).shape
@@ -91,7 +92,42 @@ def test_drivable_area_and_semantic_masks_stay_the_files_that_they_are(root, syn
 def test_the_test_split_has_only_pictures(root):
     (root / "images" / "100k" / "val").rename(root / "images" / "100k" / "test")
     frame = check_dataset(dataset("detection", "drivable"), root, "test")[0]
-    assert frame.cameras["cam_front"].boxes is None and frame.cameras["cam_front"].semantic is None
+    assert frame.cameras["cam_front"].boxes is None and frame.cameras["cam_front"].drivable is None
+
+
+def test_lanes_of_the_three_layouts(root):
+    """A straight line from far to near, a cubic Bezier curve, and two polygons that are no lanes."""
+    name = f"{0:08x}-0000abcd"
+    line, curve = [[90, 10], [60, 100]], [[20, 120], [20, 90], [40, 40], [60, 20]]
+    said = {"laneDirection": "parallel", "laneStyle": "dashed"}
+    found = [("single white", line, "LL"), ("road curb", curve, "LCCC"), ("area/drivable", line, "LL")]
+    labels = [{"category": kind, "attributes": said, "poly2d": [{"vertices": at, "types": types, "closed": False}]}
+              for kind, at, types in found]  # fmt: skip
+    path = root / "labels/lane/polygons/lane_val.json"
+    made.save(path, json.dumps([{"name": f"{name}.jpg", "labels": labels}]))
+    (frame,) = check_dataset(dataset("lanes"), root, "val")
+    lanes = frame.cameras["cam_front"].lanes
+    assert lanes.names == ["single white", "road curb"] and lanes.attributes == [said, said]
+    assert lanes.points[0].tolist() == [[60, 100], [90, 10]] and len(lanes.points[1]) == 9
+    assert lanes.points[1][4].tolist() == [20 / 8 + 60 / 8 + 120 / 8 + 60 / 8, 120 / 8 + 270 / 8 + 120 / 8 + 20 / 8]
+    both = check_dataset(dataset("detection", "drivable", "lanes"), root, "val")
+    assert [frame.cameras["cam_front"].lanes is None for frame in both] == [False, True, True, True]
+    rows = [{"name": f"{name}.jpg", "labels": [one | {"category": "lane", "attributes": said | {"laneTypes": one["category"]}}
+                                               for one in labels]}]  # fmt: skip
+    path.unlink()
+    made.save(root / "labels/bdd100k_labels_images_val.json", json.dumps(rows))
+    older = check_dataset(dataset("lanes"), root, "val")[0].cameras["cam_front"].lanes
+    (root / "labels/bdd100k_labels_images_val.json").unlink()
+    objects = [{"category": f"lane/{kind}", "poly2d": [[*point, type] for point, type in zip(at, types)]}
+               for kind, at, types in found[:2]]  # fmt: skip
+    made.save(root / f"labels/100k/val/{name}.json", json.dumps({"name": name, "frames": [{"objects": objects}]}))
+    oldest = check_dataset(dataset("lanes"), root, "val")[0].cameras["cam_front"].lanes
+    for other in (older, oldest):
+        assert other.names == lanes.names and all(np.array_equal(a, b) for a, b in zip(other.points, lanes.points))
+    objects[0]["poly2d"] = [{"vertices": [[1, 2, 3]], "types": "L"}]
+    made.save(root / f"labels/100k/val/{name}.json", json.dumps({"name": name, "frames": [{"objects": objects}]}))
+    with pytest.raises(DataError, match="a poly2d is no line"):
+        dataset("lanes").load(dataset("lanes").index(root, "val")[0])
 
 
 def test_what_is_wrong_is_named(root):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from unit import layouts_made as made
 
-from drivetrain import DataError
+from drivetrain import DataError, RecipeError, decode_pixels
 from drivetrain.data import open_dataset
 from drivetrain.datasets.cityscapes.classes import SEMANTIC
 from drivetrain.testing.datasets import check_dataset
@@ -55,8 +55,20 @@ def test_masks_stay_the_files_that_they_are_and_instances_become_boxes(root):
             inside = (ids == i)[y1:y2, x1:x2]
             assert not outside.any() and inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
         found += len(things)
+        assert camera.instances is None
     assert found > 4
     assert check_dataset(dataset(), root, "train")[0].cameras["cam_front"].boxes is None
+
+
+def test_the_mask_of_instances_is_numbered_as_the_boxes_are(root):
+    for frame in check_dataset(dataset(boxes=True, instances=True), root, "train"):
+        camera, at = frame.cameras["cam_front"], root / "gtFine" / "train" / frame.scene
+        ids = cv2.imread(str(at / f"{frame.key}_gtFine_instanceIds.png"), cv2.IMREAD_UNCHANGED)
+        things = [0, *(i for i in np.unique(ids).tolist() if i >= 24)]
+        numbers = decode_pixels("instances", camera.instances)
+        assert np.array_equal(np.where(ids >= 24, ids, 0), np.array(things)[numbers]) and len(things) == len(camera.boxes) + 1
+    with pytest.raises(RecipeError, match="set boxes too"):
+        dataset(instances=True)
 
 
 def test_the_camera_looks_ahead_and_a_little_down(root):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drivetrain import Boxes, CameraLabels, ClassInfo, Panel
+from drivetrain import Boxes, CameraLabels, ClassInfo, Lanes, Panel
 from drivetrain.curves import draw_curves
 from drivetrain.pictures import compare, contact_sheet, draw_labels, palette, save_png
 
@@ -53,6 +53,25 @@ def test_boxes_are_outlined_where_they_are_and_named(height, width):
     assert draw_labels(image, CameraLabels(Boxes([[-9, -9, 3, 3]], ["car"])), {"object_detection": ["car"]}).any()
     ignored = Boxes([[x1, y1, x2, y2]], ["strange"], ignore=[True])
     assert (draw_labels(image, CameraLabels(ignored), {"object_detection": ["car"]})[y1 + 3 : y2 - 3, x1] == 128).all()
+
+
+def test_what_would_cover_one_another_stands_side_by_side():
+    image = np.full((40, 60, 3), 100, np.uint8)
+    classes = {"semantic_segmentation": ["a"], "drivable_area": ["b"], "lane_detection": ["left"], "depth_estimation": []}
+    line = Lanes([[[10, 40], [10, 0]]], ["left"])
+    depth = np.where(np.arange(60) < 30, 4.0, 60.0)[None].repeat(40, 0).astype(np.float32)
+    depth[0] = 0
+    mask = np.zeros((40, 60), np.uint8)
+    out = draw_labels(image, CameraLabels(semantic=mask, drivable=mask, lanes=line, depth=depth), classes)
+    first, second, third = out[:, :60], out[:, 60:120], out[:, 120:]
+    color = palette(["left"])[0].astype(int)
+    assert (np.abs(first[5:35, 9:11].astype(int) - color).max(2) < 60).any(1).all() and (second[5:35] == second[5, 5]).all()
+    near, far = third[20, 5].astype(int), third[20, 55].astype(int)
+    assert near[0] > near[2] and far[2] > far[0] and not third[0].any(), "red is near, blue far, black unknown"
+    alone = draw_labels(image, CameraLabels(depth=depth), classes)
+    assert alone.shape == (40, 120, 3) and (alone[:, :60] == 100).all()
+    both = compare(Panel("k", image, CameraLabels(lanes=line, depth=depth), None), classes)
+    assert both.shape[1] > 2 * 2 * 480, "the truth is twice as wide, at eight times the size"
 
 
 def test_a_contact_sheet_holds_every_tile():

@@ -7,13 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from drivetrain import IGNORE, TASKS, Boxes, Camera, ClassInfo, DataError, Encoded, Frame, Lidar, near_matches
+from drivetrain import (
+    IGNORE,
+    PIXEL_LABELS,
+    TASKS,
+    Boxes,
+    Camera,
+    ClassInfo,
+    DataError,
+    Encoded,
+    Frame,
+    Lanes,
+    Lidar,
+    near_matches,
+)
 
-from .decode import MAX_PIXELS, declared_size, decode_mask
+from .decode import MAX_PIXELS, declared_size, decode_label
 from .shards import Damage
 
 Classes = Mapping[str, Sequence[ClassInfo]]
-SEGMENTATION, DETECTION = "semantic_segmentation", "object_detection"
 
 
 def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
@@ -31,6 +43,7 @@ def row_of(frame: Frame, classes: Classes, where: str) -> dict[str, Any]:
         if size != (camera.height, camera.width):
             stated = f"{camera.width} x {camera.height}"
             raise DataError(f"{what}: the image is {size[1]} x {size[0]}, the frame says {stated}", where=where)
+        _check_instances(camera, what, where)
         for task, found in _labels(camera, classes, what, where).items():
             total = counts.setdefault(task, {})
             for label, count in found.items():
@@ -51,7 +64,7 @@ def refuse_strange(frame: Frame) -> None:
         size = camera.height, camera.width
         if not all(type(side) is int and 0 < side < 1 << 16 for side in size) or size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"camera {name!r} is {camera.width!r} x {camera.height!r}")
-        for part in (camera.image, camera.semantic):
+        for part in (camera.image, *(getattr(camera, label) for label in PIXEL_LABELS)):
             if isinstance(part, Encoded) and _declares_too_much(part):
                 raise ValueError(f"camera {name!r}: a {part.format} declares more than {MAX_PIXELS} pixels")
         regions = camera.ignore_regions
@@ -59,6 +72,7 @@ def refuse_strange(frame: Frame) -> None:
             raise ValueError(f"camera {name!r}: ignore regions of shape {regions.shape}")
         texts += [text for task, names in camera.labelled_classes.items() for text in (task, *names)]
         texts += [] if camera.boxes is None else camera.boxes.names
+        texts += [] if camera.lanes is None else camera.lanes.names
     for name, lidar in frame.lidars.items():
         if lidar.sensor_to_ego is not None and lidar.sensor_to_ego.shape != (4, 4):
             raise ValueError(f"lidar {name!r}: a pose of shape {lidar.sensor_to_ego.shape}")
@@ -76,13 +90,26 @@ def _declares_too_much(picture: Encoded) -> bool:
 
 
 def _labels(camera: Camera, classes: Classes, what: str, where: str) -> dict[str, dict[str, int]]:
-    """task -> class -> pixels or boxes, of the tasks that are labelled."""
+    """task -> class -> pixels, boxes or lanes, of the tasks that are labelled."""
     found = {}
-    if camera.semantic is not None:
-        found[SEGMENTATION] = _mask_counts(camera, _declared(classes, SEGMENTATION, what, where), what, where)
-    if camera.boxes is not None:
-        found[DETECTION] = _box_counts(camera.boxes, _declared(classes, DETECTION, what, where), what, where)
+    for task in TASKS.values():
+        if (label := getattr(camera, task.prediction)) is not None:
+            infos = _declared(classes, task.name, what, where)
+            found[task.name] = _count(camera, label, infos, what, where)
     return found
+
+
+def _count(camera: Camera, label: Any, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
+    if isinstance(label, Boxes):
+        return _box_counts(label, infos, what, where)
+    if isinstance(label, Lanes):
+        return _lane_counts(label, infos, what, where)
+    if label is camera.depth:
+        _pixels(camera, "depth", what, where)
+        return {}
+    return _mask_counts(
+        _pixels(camera, "semantic" if label is camera.semantic else "drivable", what, where), infos, what, where
+    )
 
 
 def _declared(classes: Classes, task: str, what: str, where: str) -> Sequence[ClassInfo]:
@@ -91,17 +118,30 @@ def _declared(classes: Classes, task: str, what: str, where: str) -> Sequence[Cl
     return classes[task]
 
 
-def _mask_counts(camera: Camera, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
-    mask = camera.semantic
+def _pixels(camera: Camera, label: str, what: str, where: str) -> np.ndarray:
+    """A camera's ``label`` as it is stored, of its picture's size."""
+    pixels = getattr(camera, label)
     try:
-        mask = decode_mask(mask) if isinstance(mask, Encoded) else mask
+        pixels = decode_label(label, pixels) if isinstance(pixels, Encoded) else pixels
     except Damage as error:
         raise DataError(f"{what}: {error}", where=where) from error
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        raise DataError(f"{what}: the {TASKS[SEGMENTATION].prediction} mask is no 8-bit picture of one channel", where=where)
-    if mask.shape != (camera.height, camera.width):
-        size = f"{mask.shape[1]} x {mask.shape[0]}"
-        raise DataError(f"{what}: the mask is {size}, the image {camera.width} x {camera.height}", where=where)
+    if pixels.shape != (camera.height, camera.width):
+        name = "the mask" if label == "semantic" else label
+        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise DataError(f"{what}: {name} is {size}, the image {camera.width} x {camera.height}", where=where)
+    return pixels
+
+
+def _check_instances(camera: Camera, what: str, where: str) -> None:
+    if camera.instances is None:
+        return
+    boxes, highest = len(camera.boxes or ()), int(_pixels(camera, "instances", what, where).max(initial=0))
+    if highest > boxes:
+        raise DataError(f"{what}: instances holds {highest}, there are {boxes} boxes", where=where,
+                        remedy="0 is none, n the n-th box, counted from 1")  # fmt: skip
+
+
+def _mask_counts(mask: np.ndarray, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
     pixels = np.bincount(mask.ravel(), minlength=256)
     unknown = sorted(set(np.flatnonzero(pixels).tolist()) - {info.id for info in infos} - {IGNORE})
     if unknown:
@@ -114,16 +154,27 @@ def _mask_counts(camera: Camera, infos: Sequence[ClassInfo], what: str, where: s
 
 
 def _box_counts(boxes: Boxes, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
-    names = [info.name for info in infos]
-    unknown = sorted(set(boxes.names) - set(names))
-    if unknown:
-        raise DataError(f"{what}: box classes {unknown} are outside the dataset's classes", where=where,
-                        near=near_matches(unknown[0], names))  # fmt: skip
+    counts = _name_counts(boxes.names, infos, f"{what}: box", where)
     good = np.isfinite(boxes.xyxy).all(1) & (boxes.xyxy[:, :2] <= boxes.xyxy[:, 2:]).all(1)
     if not good.all():
         bad = boxes.xyxy[~good][0].tolist()
         raise DataError(f"{what}: box {bad} is not finite with x1 <= x2 and y1 <= y2", where=where)
-    return {name: boxes.names.count(name) for name in names if name in boxes.names}
+    return counts
+
+
+def _lane_counts(lanes: Lanes, infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
+    if not all(np.isfinite(line).all() for line in lanes.points):
+        raise DataError(f"{what}: a lane has points that are not finite", where=where)
+    return _name_counts(lanes.names, infos, f"{what}: lane", where)
+
+
+def _name_counts(found: Sequence[str], infos: Sequence[ClassInfo], what: str, where: str) -> dict[str, int]:
+    names = [info.name for info in infos]
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise DataError(f"{what} classes {unknown} are outside the dataset's classes", where=where,
+                        near=near_matches(unknown[0], names))  # fmt: skip
+    return {name: found.count(name) for name in names if name in found}
 
 
 def stored_size(image: Encoded, what: str, where: str) -> tuple[int, int]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from threading import RLock
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from drivetrain import IGNORE, Batch, CameraBatch, CameraSample, LidarBatch, LidarSample, Sample, UserError
+from drivetrain import TASKS, Batch, CameraBatch, CameraSample, LidarBatch, LidarSample, Sample, UserError
 
-from .checks import DETECTION, SEGMENTATION
+from .rasters import Raster
 
 _ROUND = 32  # pictures of unequal sizes are padded to a multiple of it, so that few shapes occur
 _POISON = 0xA5
+_BYTE = np.dtype(np.uint8)
 _HELD = 128  # batches on lease at once, those made ahead included
 
 
@@ -79,13 +81,15 @@ class Lease:
         self._ring = ring
         self._buffers: list[Tensor] | None = []
 
-    def take(self, *shape: int) -> Tensor:
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any] = _BYTE) -> Tensor:
+        """``shape`` of ``dtype``; other types than bytes lie in a buffer of bytes."""
         assert self._buffers is not None, "the lease has ended"
-        self._buffers.append(self._ring.take(shape))
-        return self._buffers[-1]
+        self._buffers.append(self._ring.take(_in_bytes(shape, dtype)))
+        buffer = self._buffers[-1]
+        return buffer if dtype == _BYTE else torch.from_numpy(_as(buffer.numpy(), shape, dtype))
 
-    def scratch(self, *shape: int) -> np.ndarray:
-        return self._ring.scratch(self, shape)
+    def scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any] = _BYTE) -> np.ndarray:
+        return _as(self._ring.scratch(self, _in_bytes(shape, dtype)), shape, dtype)
 
     def __call__(self) -> None:
         buffers, self._buffers = self._buffers, None
@@ -98,24 +102,36 @@ class Lease:
 
 
 class Canvas:
-    """One camera's pictures, and masks if ``with_mask``, of a batch of ``count`` with the same ``size`` (height, width);
-    ``images`` and ``masks`` are its rows, to be written by several threads."""
+    """One camera's pictures of a batch of ``count`` with the same ``size`` (height, width), and the ``rasters`` of its
+    tasks. ``arrays``: the images, then of each raster all of the batch's; ``rows``: the same of each sample, to be written by
+    several threads."""
 
-    def __init__(self, lease: Lease, count: int, size: tuple[int, int], with_mask: bool):
-        self.size, self.image = size, lease.take(count, *size, 3)
-        self.mask = lease.take(count, *size) if with_mask else None
-        self.images = list(self.image.numpy())
-        self.masks = [None] * count if self.mask is None else list(self.mask.numpy())
+    def __init__(self, lease: Lease, count: int, size: tuple[int, int], rasters: tuple[Raster, ...]):
+        self.size, self.rasters = size, rasters
+        self.arrays = [lease.take((count, *size, 3)), *(lease.take((count, *size), raster.dtype) for raster in rasters)]
+        self.rows: list[tuple[np.ndarray, ...]] = list(zip(*(array.numpy() for array in self.arrays)))
+
+    @property
+    def targets(self) -> dict[str, dict[str, Tensor]]:
+        return {raster.task: {raster.target: array} for raster, array in zip(self.rasters, self.arrays[1:])}
 
     def holds(self, samples: Sequence[CameraSample]) -> bool:
-        return len(samples) == len(self.images) and all(sample.image.shape[:2] == self.size for sample in samples)
+        return len(samples) == len(self.rows) and all(sample.image.shape[:2] == self.size for sample in samples)
 
     def write(self, row: int, sample: CameraSample) -> None:
-        """Copy what does not lie here already; the rest of the row is black, and ignored."""
-        _write(self.images[row], sample.image, 0)
-        mask = self.masks[row]
-        if mask is not None:
-            _write(mask, sample.targets[SEGMENTATION]["mask"], IGNORE)
+        """Copy what does not lie here already; the rest of the row is black, and ignored or unknown."""
+        image, *drawn = self.rows[row]
+        _write(image, sample.image, 0)
+        for raster, place in zip(self.rasters, drawn):
+            _write(place, sample.targets[raster.task][raster.target], raster.outside)
+
+
+def _in_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    return shape if dtype == _BYTE else (*shape, dtype.itemsize)
+
+
+def _as(buffer: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    return buffer if dtype == _BYTE else buffer.view(dtype).reshape(shape)
 
 
 def _write(row: np.ndarray, content: np.ndarray, padding: int) -> None:
@@ -155,26 +171,33 @@ def _lidar(sweeps: list[LidarSample]) -> LidarBatch:
 
 def _camera(samples: list[CameraSample], canvas: Canvas, lease: Lease) -> CameraBatch:
     if not canvas.holds(samples):
-        canvas = Canvas(lease, len(samples), _common_size(samples), canvas.mask is not None)
+        canvas = Canvas(lease, len(samples), _common_size(samples), canvas.rasters)
     for row, sample in enumerate(samples):
         canvas.write(row, sample)
     tasks = samples[0].labelled_classes
     classes = {task: torch.from_numpy(np.stack([s.labelled_classes[task] for s in samples])) for task in tasks}
-    targets: dict[str, dict[str, Tensor]] = {}
-    if canvas.mask is not None:
-        targets[SEGMENTATION] = {"mask": canvas.mask}
-    if DETECTION in tasks:
-        targets[DETECTION] = _boxes([sample.targets[DETECTION] for sample in samples])
+    targets = canvas.targets
+    for task in tasks:
+        if task in _PADDED:
+            targets[task] = _PADDED[task]([sample.targets[task] for sample in samples])
     inverse = np.linalg.inv(np.stack([sample.view.matrix for sample in samples]))
     return CameraBatch(
-        images=canvas.image,
+        images=canvas.arrays[0],
         sizes=torch.tensor([sample.image.shape[:2] for sample in samples]),
         original_sizes=torch.tensor([sample.original_size for sample in samples]),
         to_original=torch.from_numpy(inverse.astype(np.float32)),
         targets=targets,
-        labelled={task: mask.any(1) for task, mask in classes.items()},
+        labelled={task: _labelled(task, mask, targets[task]) for task, mask in classes.items()},
         labelled_classes=classes,
     )
+
+
+def _labelled(task: str, classes: Tensor, targets: dict[str, Tensor]) -> Tensor:
+    """bool [B]: where a class was looked for; of a task without classes, where its pixels say anything."""
+    if TASKS[task].has_classes:
+        return classes.any(1)
+    (pixels,) = targets.values()
+    return pixels.flatten(1).any(1)
 
 
 def _common_size(samples: Sequence[CameraSample]) -> tuple[int, int]:
@@ -192,6 +215,20 @@ def _boxes(targets: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     classes, _ = _padded([target["classes"] for target in targets], torch.int64)
     ignore_boxes, ignore_valid = _padded([target["ignore_boxes"] for target in targets], torch.float32)
     return {"boxes": boxes, "classes": classes, "valid": valid, "ignore_boxes": ignore_boxes, "ignore_valid": ignore_valid}
+
+
+def _lanes(targets: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+    most = max(target["points"].shape[1] for target in targets)
+    widths = [(0, most - target["points"].shape[1]) for target in targets]
+    lines = [np.pad(target["points"], ((0, 0), width, (0, 0))) for target, width in zip(targets, widths)]
+    there = [np.pad(target["points_valid"], ((0, 0), width)) for target, width in zip(targets, widths)]
+    points, valid = _padded(lines, torch.float32)
+    points_valid, _ = _padded(there, torch.bool)
+    classes, _ = _padded([target["classes"] for target in targets], torch.int64)
+    return {"points": points, "points_valid": points_valid, "classes": classes, "valid": valid}
+
+
+_PADDED = {"object_detection": _boxes, "lane_detection": _lanes}
 
 
 def _padded(rows: Sequence[np.ndarray], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from drivetrain import IGNORE, Encoded
+from drivetrain import IGNORE, Encoded, decode_stored, stored_to_depth
 
 from .placement import Placement
 from .shards import Damage
@@ -70,12 +70,12 @@ def draw_image(image: Encoded, size: tuple[int, int], at: Placement, out: np.nda
     _flip(window, at)
 
 
-def draw_mask(mask: np.ndarray, at: Placement, out: np.ndarray) -> None:
-    """Draw ``mask`` uint8, at the picture's original size, into ``out`` uint8 [H, W], each pixel from the centre of what
-    it covers; `IGNORE` where there is no picture."""
+def draw_mask(mask: np.ndarray, at: Placement, out: np.ndarray, outside: int = IGNORE) -> None:
+    """Draw ``mask``, at the picture's original size, into ``out`` [H, W] of its type, each pixel from the centre of what it
+    covers; ``outside`` where there is no picture."""
     window = out[at.y.low : at.y.high, at.x.low : at.x.high]
     if window.shape != out.shape:
-        out.fill(IGNORE)
+        out.fill(outside)
     if not window.size:
         return
     right, bottom = (max(0, axis.b * at.grid - length) for axis, length in ((at.x, mask.shape[1]), (at.y, mask.shape[0])))
@@ -86,15 +86,28 @@ def draw_mask(mask: np.ndarray, at: Placement, out: np.ndarray) -> None:
     _flip(window, at)
 
 
-def decode_mask(mask: Encoded) -> np.ndarray:
-    """uint8 [H, W]. Raises Damage."""
-    height, width = size_of_mask(mask)
+def draw_depth(depth: np.ndarray, at: Placement, out: np.ndarray) -> None:
+    """Draw ``depth``, metres or as it is stored, into ``out`` float32 [H, W] of metres, 0 where there is no picture.
+
+    As a mask is: a mean over an edge would be the depth of nothing. Metres stay metres at any scale: a picture that is
+    enlarged shows the same things at the same distance, with a longer focal length."""
+    if depth.dtype == out.dtype:
+        draw_mask(depth, at, out, 0)
+        return
+    drawn = np.empty(out.shape, depth.dtype)
+    draw_mask(depth, at, drawn, 0)
+    stored_to_depth(drawn, out)
+
+
+def decode_label(label: str, pixels: Encoded) -> np.ndarray:
+    """The pixels of a camera's ``label`` as they are stored, [H, W]. Raises Damage."""
+    height, width = size_of_mask(pixels)
     if height * width > MAX_PIXELS:
         raise Damage(f"a mask declares {width} x {height} pixels")
-    decoded = cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.ndim != 2 or decoded.dtype != np.uint8:
-        raise Damage("a mask is no 8-bit picture of one channel")
-    return decoded
+    try:
+        return decode_stored(label, pixels)
+    except ValueError as error:
+        raise Damage(f"a mask cannot be decoded: {error}") from error
 
 
 def size_of_mask(mask: Encoded) -> tuple[int, int]:
@@ -102,7 +115,7 @@ def size_of_mask(mask: Encoded) -> tuple[int, int]:
     try:
         return declared_size(mask)
     except ValueError as error:
-        raise Damage(f"a mask is no 8-bit picture of one channel: {error}") from error
+        raise Damage(f"a mask has no header that can be read: {error}") from error
 
 
 def _jpeg(image: Encoded, shape: tuple[int, int, int], buffer: np.ndarray) -> np.ndarray:

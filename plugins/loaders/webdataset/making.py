@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain import DataSpec, Frame, Sample
 
-from .checks import SEGMENTATION
 from .reader import parse
 from .samples import OpenSource, Outputs, SampleMaker, cameras_of, refuse_unlabelled
 from .shards import Damage
@@ -58,7 +57,7 @@ class Samples:
             refuse_unlabelled(spec, sources)
         self._spec, self.training, self.sources = spec, training, Sources(sources, training)
         self._maker = SampleMaker(spec, cameras_of(spec, sources), training)
-        self.with_mask = SEGMENTATION in spec.tasks
+        self.rasters = self._maker.rasters
 
     def make(self, request: Request, outputs: Outputs, outcome: Outcome) -> None:
         """Sets ``outcome.sample``. Raises Damage for bad bytes, Withdrawn before it reads one that is, OSError where reading

@@ -12,19 +12,18 @@ import numpy as np
 
 from drivetrain import IGNORE, TASKS, Camera, ClassInfo, DataError, Encoded, Frame, Overlay, key_hashes
 
-from .checks import SEGMENTATION
-from .decode import decode_mask
+from .decode import decode_label
 
 Classes = Mapping[str, Sequence[ClassInfo]]
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """An overlay, and what of it must be said in the set's terms: ``lut`` uint8 [256] from its mask ids, None where they
-    are the set's; ``looked``: task -> its classes, where these are not all that are known now."""
+    """An overlay, and what of it must be said in the set's terms: ``luts``: task -> uint8 [256] from its mask ids, where they
+    are not the set's; ``looked``: task -> its classes, where these are not all that are known now."""
 
     overlay: Overlay
-    lut: np.ndarray | None
+    luts: Mapping[str, np.ndarray]
     looked: Mapping[str, tuple[str, ...]]
 
 
@@ -49,7 +48,7 @@ class Layers:
         classes = own
         for overlay in overlays:
             classes = _joined(classes, overlay.classes)
-        layers = [_Layer(o, _lut(o.classes, classes), _fewer(o.classes, classes)) for o in overlays]
+        layers = [_Layer(o, _luts(o.classes, classes), _fewer(o.classes, classes)) for o in overlays]
         return Layers(classes, layers, _fewer(own, classes))
 
     def apply(self, frame: Frame) -> Frame:
@@ -71,13 +70,15 @@ def _lay(camera: Camera, labels: Camera, layer: _Layer) -> None:
         value = getattr(labels, task.prediction)
         if value is None:
             continue
-        if task.name == SEGMENTATION and layer.lut is not None:
-            value = layer.lut[decode_mask(value) if isinstance(value, Encoded) else value]
+        if task.name in layer.luts:
+            value = layer.luts[task.name][decode_label(task.prediction, value) if isinstance(value, Encoded) else value]
         setattr(camera, task.prediction, value)
         looked = labels.labelled_classes.get(task.name, layer.looked.get(task.name))
         camera.labelled_classes.pop(task.name, None)
         if looked is not None:
             camera.labelled_classes[task.name] = looked
+    if labels.instances is not None or labels.boxes is not None:
+        camera.instances = labels.instances  # they are numbered as the boxes that they came with
     if labels.ignore_regions is not None:
         camera.ignore_regions = labels.ignore_regions
 
@@ -114,11 +115,16 @@ def _fewer(own: Classes, joined: Classes) -> dict[str, tuple[str, ...]]:
     return {task: tuple(info.name for info in infos) for task, infos in own.items() if len(infos) < len(joined[task])}
 
 
-def _lut(own: Classes, joined: Classes) -> np.ndarray | None:
-    """From mask ids of ``own`` to those of ``joined``, undeclared ids as they are; None where nothing changes."""
-    ids = {info.name: info.id for info in joined.get(SEGMENTATION, ())}
+def _luts(own: Classes, joined: Classes) -> dict[str, np.ndarray]:
+    """Task -> from mask ids of ``own`` to those of ``joined``, undeclared ids as they are, where any of them changes."""
+    luts = {task.name: _lut(own.get(task.name, ()), joined.get(task.name, ())) for task in TASKS.values() if task.is_mask}
+    return {task: lut for task, lut in luts.items() if (lut != np.arange(256)).any()}
+
+
+def _lut(own: Sequence[ClassInfo], joined: Sequence[ClassInfo]) -> np.ndarray:
+    ids = {info.name: info.id for info in joined}
     lut = np.arange(256, dtype=np.uint8)
-    for info in own.get(SEGMENTATION, ()):
+    for info in own:
         if info.id < 256:
             lut[info.id] = ids[info.name]
-    return None if (lut == np.arange(256)).all() else lut
+    return lut

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from drivetrain import Boxes, Camera, DataError, Encoded, Frame, View
+from drivetrain import PIXEL_LABELS, Boxes, Camera, DataError, Encoded, Frame, Lanes, View
 
-from .decode import decode_mask, draw_image
+from .decode import decode_label, draw_image
 from .placement import place
 from .shards import Damage
 
@@ -18,7 +18,7 @@ from .shards import Damage
 def changed(frame: Frame, reencode: str | None, resize: str | None) -> Frame:
     """``frame`` with its pictures as the plan wants them; the frame itself where it wants nothing.
 
-    A resize is a pure scaling: boxes, ignore regions and intrinsics follow, masks by nearest neighbour.
+    A resize is a pure scaling: boxes, lanes, ignore regions and intrinsics follow, masks and depth by nearest neighbour.
     """
     if reencode is None and resize is None:
         return frame
@@ -40,7 +40,8 @@ def _camera(camera: Camera, reencode: str | None, resize: str | None) -> Camera:
     if (height, width) == size:
         return dataclasses.replace(camera, image=image)
     return dataclasses.replace(
-        camera, image=image, width=width, height=height, semantic=_mask(camera, (width, height)),
+        camera, image=image, width=width, height=height, **_pixels(camera, (width, height)),
+        lanes=None if camera.lanes is None else _lanes(camera.lanes, view),
         boxes=None if camera.boxes is None else _boxes(camera.boxes, view),
         ignore_regions=None if camera.ignore_regions is None else view.boxes(camera.ignore_regions),
         intrinsics=None if camera.intrinsics is None else view.matrix @ camera.intrinsics,
@@ -54,11 +55,18 @@ def _boxes(boxes: Boxes, view: View) -> Boxes:
     return dataclasses.replace(boxes, xyxy=view.boxes(boxes.xyxy), attributes=None if boxes.attributes is None else said)
 
 
-def _mask(camera: Camera, size: tuple[int, int]) -> Encoded | None:
-    if not isinstance(camera.semantic, Encoded):
-        return None
-    mask = cv2.resize(decode_mask(camera.semantic), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return Encoded(cv2.imencode(".png", mask)[1].tobytes(), "png")
+def _lanes(lanes: Lanes, view: View) -> Lanes:
+    return dataclasses.replace(lanes, points=[view.points(line) for line in lanes.points])
+
+
+def _pixels(camera: Camera, size: tuple[int, int]) -> dict[str, Encoded]:
+    labels = {label: value for label in PIXEL_LABELS if isinstance(value := getattr(camera, label), Encoded)}
+    return {label: _resized(label, value, size) for label, value in labels.items()}
+
+
+def _resized(label: str, pixels: Encoded, size: tuple[int, int]) -> Encoded:
+    stored = cv2.resize(decode_label(label, pixels), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return Encoded(cv2.imencode(".png", stored)[1].tobytes(), "png")
 
 
 def _encoded(picture: np.ndarray, how: str) -> Encoded:

@@ -12,13 +12,12 @@ from itertools import islice
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
-import numpy as np
-
 from drivetrain import Batch
 
 from .collate import Canvas, Ring, collate
 from .making import Outcome, Request
-from .samples import Outputs
+from .rasters import Raster
+from .samples import Output, Outputs
 
 _LOOK = 1.0  # seconds between two looks at whether the threads live, while the consumer waits
 _PATIENCE = 5.0  # seconds that closing waits for threads; one that is stuck in a read is left behind
@@ -50,9 +49,9 @@ Make = Callable[[Request, Outputs], Outcome]
 class _Assembly:
     """One batch in the making: `work` makes one sample of it, whoever comes last puts the batch together."""
 
-    def __init__(self, plan: Plan, make: Make, ring: Ring, with_mask: bool, pin: bool):
+    def __init__(self, plan: Plan, make: Make, ring: Ring, rasters: tuple[Raster, ...], pin: bool):
         self.plan, self.dropped = plan, False
-        self._make, self._with_mask, self._pin = make, with_mask, pin
+        self._make, self._rasters, self._pin = make, rasters, pin
         self._lease, self._canvases, self._lock = ring.lease(), dict[str, Canvas](), Lock()
         self._outcomes = [Outcome() for _ in plan.requests]
         self._left = len(plan.requests)
@@ -90,16 +89,16 @@ class _Assembly:
         if made is not None and made.batch is not None:
             made.batch.release()
 
-    def _outputs(self, row: int, camera: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
+    def _outputs(self, row: int, camera: str, size: tuple[int, int]) -> Output:
         """The row of the batch's canvas, which the first of its pictures gives its size; another size gets arrays."""
         with self._lock:
             canvas = self._canvases.get(camera)
             if canvas is None:
-                canvas = self._canvases[camera] = Canvas(self._lease, len(self._outcomes), size, self._with_mask)
+                canvas = self._canvases[camera] = Canvas(self._lease, len(self._outcomes), size, self._rasters)
         if canvas.size == size:
-            return canvas.images[row], canvas.masks[row]
-        mask = self._lease.scratch(*size) if self._with_mask else None
-        return self._lease.scratch(*size, 3), mask
+            return canvas.rows[row]
+        drawn = (self._lease.scratch(size, raster.dtype) for raster in self._rasters)
+        return self._lease.scratch((*size, 3)), *drawn
 
     def _finish(self) -> None:
         made = None
@@ -159,8 +158,9 @@ class Pipeline:
     where the consumer holds too many batches (`Ring.lease`).
     """
 
-    def __init__(self, make: Make, *, threads: int, prefetch: int, micro: int, with_mask: bool, ring: Ring):
-        self._make, self._with_mask, self._ring, self._closed = make, with_mask, ring, False
+    def __init__(self, make: Make, *, threads: int, prefetch: int, micro: int, rasters: tuple[Raster, ...],
+                 ring: Ring):  # fmt: skip
+        self._make, self._rasters, self._ring, self._closed = make, rasters, ring, False
         self._count_of_threads, self._threads = threads, list[_Thread]()
         self._tasks: Tasks = SimpleQueue()
         self._ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
@@ -217,7 +217,7 @@ class Pipeline:
     def _start(self, plan: Plan) -> _Assembly:
         if self._closed:
             raise _closed()
-        assembly = _Assembly(plan, self._make, self._ring, self._with_mask, self._ring.pin)
+        assembly = _Assembly(plan, self._make, self._ring, self._rasters, self._ring.pin)
         self._live.add(assembly)
         if self._count_of_threads and not self._threads:
             self._threads += [_Thread(self._tasks) for _ in range(self._count_of_threads)]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from drivetrain import ClassInfo, DataError, Frame, frame_from_parts
+from drivetrain import TASKS, ClassInfo, DataError, Frame, frame_from_parts
 
 from .about import classes_of, read_info
-from .checks import SEGMENTATION, refuse_strange
+from .checks import refuse_strange
 from .overlay import Layers
 from .rows import KeyColumn
 from .shards import (
@@ -201,7 +201,7 @@ class ShardSet:
     @property
     def counted(self) -> Mapping[str, Sequence[ClassInfo]]:
         """The classes of the tasks whose labels the index counts: of plain tars no mask is decoded for it."""
-        return {task: infos for task, infos in self.classes.items() if not self.plain or task != SEGMENTATION}
+        return {task: infos for task, infos in self.classes.items() if not self.plain or not TASKS[task].is_mask}
 
     def lacks(self, task: str) -> bool:
         """Whether these are plain tars in which nothing is labelled for ``task``, and need not be."""

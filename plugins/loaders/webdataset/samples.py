@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 
 from drivetrain import (
     IGNORE,
+    TASKS,
     Camera,
     CameraSample,
     DataError,
@@ -31,27 +31,19 @@ from drivetrain import (
     near_matches,
 )
 
-from .checks import DETECTION, SEGMENTATION
-from .decode import decode_mask, draw_image, draw_mask, grids, size_of_mask
+from .decode import draw_image, grids
 from .joins import Joined
-from .placement import Placement, place
+from .placement import place
+from .rasters import rasters_of
 from .reader import ShardSet
 from .shards import Damage, Wanted
 from .storage.config import StorageConfig
+from .targets import SHAPES, Pixels, Reader, checked_pixels, in_recipes_terms, raster_target
 
-_VISIBLE = 0.1  # a box of which less is left in the output is not learnt
-Output = tuple[np.ndarray, np.ndarray | None]
-"""What is written into: the image uint8 [H, W, 3] and, if wanted, the mask uint8 [H, W]."""
+Output = tuple[np.ndarray, ...]
+"""What is written into: the image uint8 [H, W, 3], then the `rasters.Raster` of each task that has one."""
 Outputs = Callable[[str, tuple[int, int]], Output]
 """(picture, (height, width)) -> where it goes; pictures are named as in `Sample.pictures`."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One task of one source: from its classes to the recipe's."""
-
-    taxonomy: Taxonomy
-    undeclared: np.ndarray  # uint8 [256], 1 for mask ids that the source does not have
 
 
 @dataclass(frozen=True)
@@ -89,10 +81,17 @@ def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Read
         had = ", ".join(sorted(shards.classes)) or "no task"
         raise RecipeError(f"source {source.name!r} ({shards.path}) has no labels of {task}: it has {had}",
                           where=source.where, near=near_matches(task, shards.classes), remedy=masks)  # fmt: skip
-    infos, mapping = shards.classes.get(task, ()), source.taxonomy.get(task, {})
+    infos, mapping = shards.classes.get(task, ()), _of_task(source.taxonomy.get(task, {}), shards, task)
     undeclared = np.ones(256, np.uint8)
     undeclared[[info.id for info in infos if info.id < 256] + [IGNORE]] = 0
     return Reader(Taxonomy.build(source.name, task, infos, spec.classes[task], mapping, source.where), undeclared)
+
+
+def _of_task(mapping: Mapping[str, str], shards: ShardSet, task: str) -> dict[str, str]:
+    """Without the names that only other tasks of the source have: a recipe says ``ignore`` and ``drop`` for all at once."""
+    names = {name: {info.name for info in infos} for name, infos in shards.classes.items()}
+    others = {name for other, found in names.items() if other != task for name in found} - names.get(task, set())
+    return {name: target for name, target in mapping.items() if name not in others}
 
 
 def refuse_unlabelled(spec: DataSpec, sources: Sequence[OpenSource]) -> None:
@@ -129,8 +128,9 @@ class SampleMaker:
     def __init__(self, spec: DataSpec, cameras: tuple[str, ...], training: bool):
         self.cameras, self.training, self.seed, self.tasks = cameras, training, spec.seed, spec.tasks
         self.lidars = spec.lidars
-        masks = [f"{name}.semantic" for name in cameras] if SEGMENTATION in spec.tasks else []
-        self.wanted = Wanted(frozenset([*cameras, *masks, *spec.lidars]))
+        self.rasters = rasters_of(spec.tasks)
+        pixels = [f"{name}.{raster.label}" for name in cameras for raster in self.rasters]
+        self.wanted = Wanted(frozenset([*cameras, *pixels, *spec.lidars]))
         self.transforms: dict[str, Transform] = {
             name: transform for name, transform in spec.transforms.items() if training or not transform.training_only
         }
@@ -156,15 +156,14 @@ class SampleMaker:
             what = f"frame {frame.key!r} in {where}, camera {name!r}"
             if name not in frame.cameras:
                 raise DataError(f"{what}: the frame has no such camera: it has {', '.join(frame.cameras) or 'none'}")
-            camera, mask = frame.cameras[name], None
-            if SEGMENTATION in self.tasks and camera.semantic is not None:
-                mask = _checked_mask(camera, what)
-            cameras[name] = self._camera(camera, mask, source, position, partial(outputs, name + back), what)
+            camera = frame.cameras[name]
+            pixels = {raster.task: checked_pixels(camera, raster, what) for raster in self.rasters}
+            cameras[name] = self._camera(camera, pixels, source, position, partial(outputs, name + back), what)
             if labels is not None and not self.training:
-                labels[name] = _mapped(camera, mask, source.readers, what)
+                labels[name] = _mapped(camera, pixels, source.readers, what)
         return cameras
 
-    def _camera(self, camera: Camera, mask: np.ndarray | None, source: OpenSource, position: int,
+    def _camera(self, camera: Camera, pixels: Pixels, source: OpenSource, position: int,
                 outputs: Callable[[tuple[int, int]], Output], what: str) -> CameraSample:  # fmt: skip
         if camera.image is None:
             raise Damage(f"{what}: its picture is not there")
@@ -174,17 +173,18 @@ class SampleMaker:
         for name, transform in self.transforms.items():
             view = transform.view(view, rngs[name])
         at = place(view, *size, *grids(camera.image))
-        image, mask_out = outputs(view.size)
+        image, *drawn = outputs(view.size)
         draw_image(camera.image, size, at, image)
         sample = CameraSample(image, at.view, size)
+        for raster, out in zip(self.rasters, drawn):
+            reader = source.readers[raster.task]
+            sample.targets[raster.task] = raster_target(raster, camera, pixels[raster.task], reader, at, out, what)
         for task, reader in source.readers.items():
             looked = reader.taxonomy.labelled(camera, task)
-            sample.labelled_classes[task] = looked if _is_labelled(camera, task) else np.zeros_like(looked)
-            if task == SEGMENTATION:
-                assert mask_out is not None
-                sample.targets[task] = {"mask": _mask_target(camera, mask, reader, at, mask_out, what)}
-            elif task == DETECTION:
-                sample.targets[task] = _box_targets(camera, reader.taxonomy, at.view, what)
+            there = getattr(camera, TASKS[task].prediction) is not None
+            sample.labelled_classes[task] = looked if there else np.zeros_like(looked)
+            if task in SHAPES:
+                sample.targets[task] = SHAPES[task](camera, reader.taxonomy, at.view, what)
         for name, transform in self.transforms.items():
             sample = transform.pixels(sample, rngs[name])
         return sample
@@ -204,80 +204,17 @@ def _sweep(frame: Frame, name: str, where: str) -> LidarSample:
     return LidarSample(points.astype(np.float32), lidar.sensor_to_ego)
 
 
-def _is_labelled(camera: Camera, task: str) -> bool:
-    return (camera.semantic if task == SEGMENTATION else camera.boxes) is not None
-
-
-def _checked_mask(camera: Camera, what: str) -> np.ndarray:
-    mask = camera.semantic
-    assert mask is not None
-    height, width = size_of_mask(mask) if isinstance(mask, Encoded) else mask.shape
-    if (height, width) != (camera.height, camera.width):
-        raise DataError(f"{what}: the mask is {width} x {height}, the image {camera.width} x {camera.height}")
-    return decode_mask(mask) if isinstance(mask, Encoded) else mask
-
-
-def _mask_target(camera: Camera, mask: np.ndarray | None, reader: Reader, at: Placement, out: np.ndarray, what: str
-                 ) -> np.ndarray:  # fmt: skip
-    """``out`` uint8 [H, W]: class ids of the recipe, `IGNORE` outside the picture and in its ignore regions."""
-    if mask is None:
-        out.fill(IGNORE)
-        return out
-    draw_mask(mask, at, out)
-    if cv2.LUT(out, reader.undeclared).any():
-        reader.taxonomy.map_mask(out, what)  # raises, naming the ids
-    cv2.LUT(out, reader.taxonomy.lut, dst=out)
-    if camera.ignore_regions is not None:
-        _paint(out, at.view.boxes(camera.ignore_regions))
-    return out
-
-
-def _paint(mask: np.ndarray, regions: np.ndarray) -> None:
-    """Every pixel that a region (x1 y1 x2 y2) touches becomes `IGNORE`."""
-    lows, highs = np.floor(regions[:, :2]).astype(int).clip(0), np.ceil(regions[:, 2:]).astype(int).clip(0)
-    for (x1, y1), (x2, y2) in zip(lows.tolist(), highs.tolist()):
-        mask[y1:y2, x1:x2] = IGNORE
-
-
-def _box_targets(camera: Camera, taxonomy: Taxonomy, view: View, what: str) -> dict[str, np.ndarray]:
-    """``boxes`` float32 [N, 4] with ``classes`` int64 [N], and ``ignore_boxes`` float32 [M, 4], in output pixels."""
-    if camera.boxes is None:
-        empty = np.zeros((0, 4), np.float32)
-        return {"boxes": empty, "classes": np.zeros(0, np.int64), "ignore_boxes": empty}
-    boxes, ids = taxonomy.map_boxes(camera.boxes, what)
-    assert boxes.ignore is not None
-    moved = view.boxes(boxes.xyxy)
-    clipped, area = _clip(moved, view.size), _area(moved)
-    visible = (clipped[:, 2:] - clipped[:, :2] >= 1).all(1)
-    learnt = visible & ~boxes.ignore & (_area(clipped) >= _VISIBLE * area)
-    ignored = clipped[visible & boxes.ignore]
-    if camera.ignore_regions is not None:
-        regions = _clip(view.boxes(camera.ignore_regions), view.size)
-        ignored = np.concatenate([ignored, regions[(regions[:, 2:] - regions[:, :2] >= 1).all(1)]])
-    return {"boxes": clipped[learnt], "classes": ids[learnt], "ignore_boxes": ignored}
-
-
-def _clip(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    height, width = size
-    return boxes.clip(0, np.array([width, height, width, height], np.float32))
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _mapped(camera: Camera, mask: np.ndarray | None, readers: Mapping[str, Reader], what: str) -> Camera:
-    """``camera`` with its labels in the recipe's classes; its image is bytes of its own."""
+def _mapped(camera: Camera, pixels: Pixels, readers: Mapping[str, Reader], what: str) -> Camera:
+    """``camera`` with its labels in the recipe's classes, and without those of other tasks; its image is bytes of its own."""
     assert camera.image is not None
     image = Encoded(bytes(camera.image.data), camera.image.format)
-    changes: dict[str, Any] = {"image": image, "semantic": None, "boxes": None}
-    if mask is not None:
-        semantic = readers[SEGMENTATION].taxonomy.map_mask(mask, what)
-        if camera.ignore_regions is not None:
-            _paint(semantic, camera.ignore_regions)
-        changes["semantic"] = semantic
-    if DETECTION in readers and camera.boxes is not None:
-        changes["boxes"] = readers[DETECTION].taxonomy.map_boxes(camera.boxes, what)[0]
+    changes: dict[str, Any] = {"image": image, "instances": None}
+    for task in TASKS.values():
+        label, reader = pixels.get(task.name, getattr(camera, task.prediction)), readers.get(task.name)
+        if reader is None or label is None:
+            changes[task.prediction] = None
+        else:
+            changes[task.prediction] = in_recipes_terms(task.name, label, camera, reader.taxonomy, what)
     # Always said: a source that lacks a class of the recipe was not searched for it.
     looked = {
         task: tuple(np.array(reader.taxonomy.classes)[reader.taxonomy.labelled(camera, task)].tolist())

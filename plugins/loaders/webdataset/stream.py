@@ -57,7 +57,7 @@ class TrainingStream:
         self.quarantine = Quarantine(max_damaged_share, len(self._draws))
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
         self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
-                                  with_mask=self._samples.with_mask, ring=self._maker.ring(pin))  # fmt: skip
+                                  rasters=self._samples.rasters, ring=self._maker.ring(pin))  # fmt: skip
 
     @property
     def order_id(self) -> str:
@@ -154,7 +154,7 @@ class EvaluationStream:
         self._length = -(-batches // cut.world)
         self._maker = Workers(spec, self._samples, workers) if workers else self._samples
         self._pipeline = Pipeline(self._make, threads=workers or threads, prefetch=prefetch, micro=cut.micro,
-                                  with_mask=self._samples.with_mask, ring=self._maker.ring(pin))  # fmt: skip
+                                  rasters=self._samples.rasters, ring=self._maker.ring(pin))  # fmt: skip
         self._fetching = Fetching(self._samples, 1 + len(self._picked.sizes) * cut.micro // max(1, len(self._picked)))
         self.missing: list[str] = []
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from drivetrain import Sample
 
     from .making import Outcome, Request
+    from .rasters import Raster
     from .samples import Output
 
 _LOOK = 0.5  # seconds between two looks at whether the parent lives, while a transform is at work
@@ -55,11 +56,12 @@ class Fill:
 
 @dataclass(frozen=True)
 class Place:
-    """``shape`` uint8 from ``offset`` of a segment on."""
+    """``shape`` of ``dtype`` from ``offset`` of a segment on."""
 
     segment: int
     offset: int
     shape: tuple[int, ...]
+    dtype: str = "uint8"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class _Segments:
         self._channel = channel
         self._maps: dict[int, mmap.mmap] = {}
 
-    def receive(self) -> list[np.ndarray | None]:
+    def receive(self) -> Output:
         """The arrays that the answer to a `Fill` names."""
         places, fresh, known = self._channel.recv()
         for number, size in fresh:
@@ -117,11 +119,11 @@ class _Segments:
         if known is not None:
             for number in self._maps.keys() - known:
                 del self._maps[number]  # unmapped when the last array of it is gone
-        return [None if place is None else self._array(place) for place in places]
+        return tuple(map(self._array, places))
 
     def _array(self, place: Place) -> np.ndarray:
         size = int(np.prod(place.shape))
-        return np.frombuffer(self._maps[place.segment], np.uint8, size, place.offset).reshape(place.shape)
+        return np.frombuffer(self._maps[place.segment], place.dtype, size, place.offset).reshape(place.shape)
 
 
 def main() -> None:
@@ -174,7 +176,8 @@ def _answer(request: Request, samples: Any, channel: Connection[Any, Any], segme
             ) -> Done | Failed:  # fmt: skip
     from .making import Outcome
 
-    outcome, given = Outcome(), dict[str, Any]()
+    outcome = Outcome()
+    given: dict[str, Output] = {}
 
     def outputs(camera: str, size: tuple[int, int]) -> Output:
         channel.send(Fill(camera, size))
@@ -184,7 +187,7 @@ def _answer(request: Request, samples: Any, channel: Connection[Any, Any], segme
     try:
         samples.make(request, outputs, outcome)
         assert outcome.sample is not None
-        _strip(outcome.sample, given)
+        _strip(outcome.sample, given, samples.rasters)
     except (EOFError, ConnectionError):
         raise
     except BaseException as error:
@@ -199,15 +202,16 @@ def _cost(outcome: Outcome, samples: Any, told: dict[str, float]) -> _Cost:
     return _Cost(outcome.bytes, outcome.seconds_reading, outcome.seconds_decoding, gained)
 
 
-def _strip(sample: Sample, given: Mapping[str, Any]) -> None:
+def _strip(sample: Sample, given: Mapping[str, Output], rasters: Sequence[Raster]) -> None:
     """Leave out of the sample what lies in shared memory; what a transform made anew is written there where it fits."""
     for name, camera in sample.pictures.items():
-        image, mask = given[name]
+        image, *drawn = given[name]
         if _moved(camera.image, image):
             camera.image = None  # type: ignore[assignment]
-        for fields in camera.targets.values():
-            if "mask" in fields and mask is not None and _moved(fields["mask"], mask):
-                fields["mask"] = None  # type: ignore[assignment]
+        for raster, place in zip(rasters, drawn):
+            fields = camera.targets[raster.task]
+            if _moved(fields[raster.target], place):
+                fields[raster.target] = None  # type: ignore[assignment]
 
 
 def _moved(content: np.ndarray, place: np.ndarray) -> bool:

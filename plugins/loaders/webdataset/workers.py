@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import Connection, Pipe
@@ -28,6 +29,7 @@ from drivetrain import DataSpec, PluginError, Sample, UserError
 
 from .collate import Lease, Ring
 from .making import Outcome, Request, Samples
+from .rasters import Raster
 from .samples import Output, Outputs
 from .worker import Done, Failed, Fill, Place, Start
 
@@ -56,14 +58,14 @@ class SharedRing(Ring):
         return set(self._segments)
 
     def scratch(self, lease: Lease, shape: tuple[int, ...]) -> np.ndarray:
-        return lease.take(*shape).numpy()
+        return lease.take(shape).numpy()
 
     def find(self, array: np.ndarray) -> tuple[_Segment, Place]:
         """Where ``array`` lies. Raises KeyError where it is none of the ring's."""
         address = array.__array_interface__["data"][0]
         for segment in list(self._segments.values()):
             if segment.address <= address < segment.address + segment.bytes:
-                return segment, Place(segment.number, address - segment.address, array.shape)
+                return segment, Place(segment.number, address - segment.address, array.shape, array.dtype.str)
         raise KeyError(f"no buffer of the ring lies at {address:#x}")
 
     def _new(self, shape: tuple[int, ...]) -> Tensor:
@@ -113,7 +115,7 @@ class Workers:
         try:
             if self._closed:
                 raise RuntimeError("the stream was closed")
-            process.make(request, outputs, outcome, self._ring)
+            process.make(request, outputs, outcome, self._ring, self._samples.rasters)
         except (EOFError, ConnectionError) as error:
             if self._closed:
                 raise RuntimeError("the stream was closed") from error
@@ -145,7 +147,7 @@ class _Process:
         self._channel: Connection[Any, Any] | None = None
         self._known: set[int] = set()
 
-    def make(self, request: Request, outputs: Outputs, outcome: Outcome, ring: SharedRing) -> None:
+    def make(self, request: Request, outputs: Outputs, outcome: Outcome, ring: SharedRing, rasters: Sequence[Raster]) -> None:
         if self._channel is None:
             self._start()
         given: dict[str, Output] = {}
@@ -157,7 +159,7 @@ class _Process:
             answer.throw(outcome)
         assert isinstance(answer, Done)
         answer.add_to(outcome)
-        outcome.sample = _filled(answer.sample, given)
+        outcome.sample = _filled(answer.sample, given, rasters)
 
     def farewell(self) -> str:
         """How the process ended, in words; the next request starts another one."""
@@ -202,11 +204,11 @@ class _Process:
         return self._channel.recv()
 
     def _lend(self, output: Output, ring: SharedRing) -> Any:
-        """Tell the worker where its picture and mask go, with the descriptors of memory that it has not seen."""
+        """Tell the worker where its picture and what else is drawn go, with the descriptors of memory that it has not seen."""
         assert self._channel is not None and self._child is not None
-        found = [None if array is None else ring.find(array) for array in output]
-        fresh = {f[0].number: f[0] for f in found if f is not None and f[0].number not in self._known}
-        places = [None if f is None else f[1] for f in found]
+        found = [ring.find(array) for array in output]
+        fresh = {segment.number: segment for segment, _ in found if segment.number not in self._known}
+        places = [place for _, place in found]
         if not fresh:
             return self._ask((places, [], None))
         self._known = (self._known & ring.numbers) | set(fresh)
@@ -216,16 +218,16 @@ class _Process:
         return self._channel.recv()
 
 
-def _filled(sample: Sample, given: dict[str, Output]) -> Sample:
+def _filled(sample: Sample, given: dict[str, Output], rasters: Sequence[Raster]) -> Sample:
     """The sample with the arrays that the worker wrote in place."""
     for name, camera in sample.pictures.items():
-        image, mask = given[name]
+        image, *drawn = given[name]
         if camera.image is None:
             camera.image = image
-        for fields in camera.targets.values():
-            if "mask" in fields and fields["mask"] is None:
-                assert mask is not None
-                fields["mask"] = mask
+        for raster, place in zip(rasters, drawn):
+            fields = camera.targets[raster.task]
+            if fields[raster.target] is None:
+                fields[raster.target] = place
     return sample
 
 

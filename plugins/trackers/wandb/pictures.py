@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drivetrain import IGNORE, Boxes, Encoded, Panel
+from drivetrain import IGNORE, TASKS, Boxes, Encoded, Panel
 
 if TYPE_CHECKING:
     import wandb
+
+_MASKS = {"semantic_segmentation": "", "drivable_area": " drivable"}
+"""Task -> what the name of its layer has beside ``truth`` or ``prediction``."""
 
 
 def as_wandb_image(panel: Panel, classes: Mapping[str, Sequence[str]]) -> wandb.Image:
@@ -19,8 +22,9 @@ def as_wandb_image(panel: Panel, classes: Mapping[str, Sequence[str]]) -> wandb.
     from PIL import Image
 
     layers = {"truth": panel.truth, "prediction": panel.prediction}
-    masks = {name: _mask(labels.semantic, classes["semantic_segmentation"]) for name, labels in layers.items()
-             if labels is not None and labels.semantic is not None}  # fmt: skip
+    masks = {f"{name}{more}": _mask(getattr(labels, TASKS[task].prediction), classes[task])
+             for task, more in _MASKS.items() for name, labels in layers.items()
+             if labels is not None and getattr(labels, TASKS[task].prediction) is not None}  # fmt: skip
     boxes = {name: _boxes(labels.boxes, classes["object_detection"]) for name, labels in layers.items()
              if labels is not None and labels.boxes is not None}  # fmt: skip
     return wandb.Image(Image.fromarray(panel.image), caption=panel.key, masks=masks or None, boxes=boxes or None,

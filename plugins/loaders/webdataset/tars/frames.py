@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from drivetrain import Camera, DataError, Encoded, Frame, Lidar
+from drivetrain import TASKS, Camera, DataError, Encoded, Frame, Lidar
 
-from ..checks import DETECTION, SEGMENTATION, stored_size
+from ..checks import stored_size
 from ..reader import parse
 from ..shards import Damage
+from ..targets import SHAPES
 from .naming import UNREAD, renamed, split_picture
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def found_in(key: str, parts: Parts, notes: Notes) -> Found | None:
     times = {} if about["timestamp"] is None else {"timestamp": about["timestamp"]}
     cameras = {name: {"width": w, "height": h, "model": "pinhole", **times} for name, (h, w) in sizes.items()}
     meta = {"key": key, "scene": about["scene"], "tags": about["tags"], "cameras": cameras}
-    labelled = [SEGMENTATION] if any(name.endswith(".semantic.png") for name in names.values()) else []
+    labelled = ["semantic_segmentation"] if any(name.endswith(".semantic.png") for name in names.values()) else []
     row = {"key": key, **about, "labelled": labelled, "class_counts": {}, "sizes": {n: (w, h) for n, (h, w) in sizes.items()}}
     return Found(names, row, json.dumps(meta, sort_keys=True, separators=(",", ":")).encode())
 
@@ -86,14 +87,15 @@ def _time(value: object) -> int | None:
 
 def _row_of_own(frame: Frame) -> dict[str, Any]:
     cameras = frame.cameras.values()
-    boxes = Counter(name for camera in cameras if camera.boxes is not None for name in camera.boxes.names)
-    tasks = {SEGMENTATION: any(c.semantic is not None for c in cameras), DETECTION: any(c.boxes is not None for c in cameras)}
+    labels = {task.name: [getattr(camera, task.prediction) for camera in cameras] for task in TASKS.values()}
+    labelled = sorted(task for task, found in labels.items() if any(label is not None for label in found))
+    counts = {task: Counter(name for label in labels[task] if label is not None for name in label.names)
+              for task in labelled if task in SHAPES}  # fmt: skip
     sensors: list[Camera | Lidar] = [*cameras, *frame.lidars.values()]
     times = [sensor.timestamp for sensor in sensors if sensor.timestamp is not None]
     return {
         "key": frame.key, "scene": frame.scene, "timestamp": times[0] if times else None, "tags": dict(frame.tags),
-        "labelled": sorted(task for task, there in tasks.items() if there),
-        "class_counts": {DETECTION: dict(boxes)} if tasks[DETECTION] else {},
+        "labelled": labelled, "class_counts": {task: dict(names) for task, names in counts.items()},
         "sizes": {name: (camera.width, camera.height) for name, camera in frame.cameras.items()},
     }  # fmt: skip
 

@@ -18,7 +18,6 @@ import drivetrain
 from drivetrain import TASKS, DataError
 
 from ..assembly import add_sizes, write_shards
-from ..checks import DETECTION
 from ..rows import IndexWriter, ShardRows, hashes, repeated_hashes
 from ..shards import DATASET_FILE, FORMAT_VERSION, INDEX_FILE, content_id, order_id, write_atomically
 from .finding import CLASSES_FILE, Tar, Tars
@@ -53,17 +52,19 @@ def _info(listed: Sequence[tuple[str, int, int, int]], parts: Sequence[ShardRows
     names, samples, sizes_of_tars, checksums = zip(*listed)
     labelled: Counter[str] = Counter()
     sizes: dict[str, set[tuple[int, ...]]] = {}
-    boxes: set[str] = set()
+    named: dict[str, set[str]] = {}
     for rows in parts:
         labelled.update(task for chunk in rows.table.column("labelled").chunks for task in chunk.flatten().to_pylist())
         counts = map(dict, rows.table.column("class_counts").to_pylist())
-        boxes |= {name for count in counts for name, _ in count.get(DETECTION, ())}
+        for task, found in (pair for count in counts for pair in count.items()):
+            named.setdefault(task, set()).update(name for name, _ in found)
         add_sizes(sizes, rows)
-    named = [{"name": name, "id": number} for number, name in enumerate(sorted(boxes))]
+    classes = {task: [{"name": name, "id": number} for number, name in enumerate(sorted(names))]
+               for task, names in named.items()} | {task: [] for task in labelled if not TASKS[task].has_classes}  # fmt: skip
     return {
         "format_version": FORMAT_VERSION, "tool_version": drivetrain.__version__, "dataset": "tars", "split": "",
         "samples": sum(samples), "shards": len(names), "bytes": sum(sizes_of_tars), "plain": {"labelled": dict(labelled)},
-        "classes": {DETECTION: named} if labelled[DETECTION] else {},
+        "classes": classes,
         "cameras": {camera: sorted(found) for camera, found in sorted(sizes.items())},
         "order_id": order_of(names, samples, checksums), "content_id": content_id(checksums),
     }  # fmt: skip
@@ -104,8 +105,10 @@ def _said(tars: Tars, info: dict[str, Any], parts: Sequence[ShardRows], empty: i
     cameras = ", ".join(info["cameras"]) or "no camera"
     lines = [f"{samples} samples in {info['shards']} tars, of {cameras}"]
     for task in TASKS:
-        without = samples - counts.get(task, 0)
-        lines += [f"{without} of them have no labels of {task}: they count as not labelled, not as empty"] if without else []
+        if task in counts and (without := samples - counts[task]):
+            lines.append(f"{without} of them have no labels of {task}: they count as not labelled, not as empty")
+    if none := [task for task in TASKS if task not in counts]:
+        lines.append(f"{samples} of them have no labels of {', '.join(none)}: they count as not labelled, not as empty")
     if counts.get("semantic_segmentation") and not any((Path(folder) / CLASSES_FILE).exists() for folder in tars.folders):
         lines.append(f"there are masks, and no {CLASSES_FILE} that says what their ids mean")
     lines += [f"{empty} tars hold no sample with a picture, and are left out"] if empty else []
