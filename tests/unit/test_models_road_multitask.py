@@ -156,6 +156,20 @@ def test_lanes_of_one_class_are_told_apart_from_left_to_right():
     assert xs[0, 0][there[0, 0]].unique().tolist() == [20.0] and xs[0, 1][there[0, 1]].unique().tolist() == [60.0]
 
 
+def test_pictures_without_lanes_and_boxes_at_all():
+    """The loader pads to the most of a batch, which may be none."""
+    tasks = ("lane_detection", "object_detection")
+    model, batch = model_of(tasks), batch_of(tasks)
+    for fields in batch.camera.targets.values():
+        fields.update({name: values[:, :0] for name, values in fields.items()})
+    fields = batch.camera.targets["lane_detection"]
+    fields.update({"points": fields["points"][:, :, :0], "points_valid": fields["points_valid"][:, :, :0]})
+    losses = model.losses(batch)
+    total_loss(losses).backward()
+    assert losses["lane_detection/lane_rows"][1] == 0 and losses["lane_detection/lane_presence"][0] > 0
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 # ---------------------------------------------------------------- depth
 
 

@@ -22,6 +22,8 @@ from .multitask_config import LaneConfig
 
 TASK = "lane_detection"
 _STRIDE = 8
+_ONE_MORE = {"points": (0, 0, 0, 2, 0, 1), "points_valid": (0, 2, 0, 1), "classes": (0, 1), "valid": (0, 1)}
+"""Padding of the targets by a lane of two points that are not valid: without lanes there would be nothing to look through."""
 
 
 class Rows(NamedTuple):
@@ -79,7 +81,7 @@ class LaneHead(Head):
     @torch.no_grad()
     def targets(self, camera: CameraBatch, said: Rows) -> tuple[Tensor, Tensor]:
         """Where lane S crosses row R, in the batch's pixels, float32 [B, S, R], and whether it does, within the picture."""
-        fields = camera.targets[TASK]
+        fields = {name: F.pad(values, _ONE_MORE[name]) for name, values in camera.targets[TASK].items()}
         known = camera.labelled_classes[TASK].gather(1, fields["classes"])
         valid = fields["valid"] & known
         xs, there = crossings(fields["points"], fields["points_valid"] & valid[..., None], said.ys)
