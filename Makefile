@@ -31,10 +31,10 @@ test: $(READY)
 fuzz: $(READY)
 	DRIVETRAIN_FUZZ_ROUNDS=2000 $(BIN)/python -m pytest tests/unit/test_loader_fuzz.py tests/unit/test_loader_hostile.py
 
-# Other readers of our shard sets; Energon's dependencies stay out of our own environment.
+# Other readers of our shard sets, and of what we read; their dependencies stay out of our own environment.
 peers: $(READY)
 	test -d build/peers || $(PYTHON) -m venv build/peers
-	build/peers/bin/python -m pip install --quiet --editable '.[test]' megatron-energon
+	build/peers/bin/python -m pip install --quiet --editable '.[test]' megatron-energon av2
 	build/peers/bin/python -m pytest tests/peers
 
 lint: $(READY)

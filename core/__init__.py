@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         TrackerContext,
         TrainingStream,
     )
+    from .cuboids import cuboid_corners, cuboid_extents, pose_matrix, rotation_matrices
     from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
     from .engine import BaseEngine, ReplicaEngine, TorchEngine
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
         frame_from_parts,
         frame_to_parts,
     )
-    from .geometry import View, clip_line, map_boxes
+    from .geometry import Optics, View, clip_line, map_boxes
     from .lanes import Lanes, lanes_from_json, lanes_to_json
     from .layouts import (
         check_files,
@@ -87,8 +88,10 @@ if TYPE_CHECKING:
         read_json,
         read_mask,
         read_picture,
+        read_table,
     )
     from .mask_losses import MaskLoss
+    from .metric import PictureMetric
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .official import official_pairs, read_official_json, wrong_json, wrong_line
@@ -113,16 +116,19 @@ _HOMES = {
     "config": "MaskLossConfig PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
     "Scored Scorer ShardSet Source StepResult Tracker TrackerContext TrainingStream",
+    "cuboids": "cuboid_corners cuboid_extents pose_matrix rotation_matrices",
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
     "engine": "BaseEngine ReplicaEngine TorchEngine",
     "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
     "frame": "PIXEL_LABELS Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array "
     "decode_key encode_array encode_key frame_from_parts frame_to_parts",
-    "geometry": "View clip_line map_boxes",
+    "geometry": "Optics View clip_line map_boxes",
     "lanes": "Lanes lanes_from_json lanes_to_json",
-    "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture",
+    "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
+    "read_table",
     "mask_losses": "MaskLoss",
+    "metric": "PictureMetric",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",

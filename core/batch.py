@@ -22,7 +22,8 @@ class CameraBatch:
     ``images`` uint8 [B, H, W, 3] RGB; ``sizes`` int64 [B, 2], the (height, width) that each picture fills from the top
     left, the rest is padding; ``original_sizes`` int64 [B, 2]; ``to_original`` float32 [B, 3, 3], from these pixels to
     the original's. ``targets``: task -> field -> tensor (`drivetrain.tasks.TASKS`), float targets are float32 and stay so.
-    ``labelled``: task -> bool [B]; ``labelled_classes``: task -> bool [B, C].
+    ``labelled``: task -> bool [B]; ``labelled_classes``: task -> bool [B, C]. ``intrinsics`` float32 [B, 3, 3] of these
+    pixels, zeros where unknown; distortion is left as it is, and a mirrored picture is one of the mirrored world.
     """
 
     images: Tensor
@@ -32,6 +33,7 @@ class CameraBatch:
     targets: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     labelled: dict[str, Tensor] = field(default_factory=dict)
     labelled_classes: dict[str, Tensor] = field(default_factory=dict)
+    intrinsics: Tensor | None = None
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> CameraBatch:
         """The same with every tensor passed through ``fn``."""
@@ -40,6 +42,7 @@ class CameraBatch:
             {task: {name: fn(t) for name, t in fields.items()} for task, fields in self.targets.items()},
             {task: fn(t) for task, t in self.labelled.items()},
             {task: fn(t) for task, t in self.labelled_classes.items()},
+            None if self.intrinsics is None else fn(self.intrinsics),
         )  # fmt: skip
 
 

@@ -277,7 +277,11 @@ class MetricContext:
 
 
 class Metric(Protocol):
-    """Exact over ranks: `state` of each rank is merged on rank 0, in the order of ranks, before `compute`."""
+    """Exact over ranks: `state` of each rank is merged on rank 0, in the order of ranks, before `compute`.
+
+    One that has also a method ``scored() -> Scored`` of what it has seen gets figures of slices and gates with intervals, as
+    those have that are made of `drivetrain.PictureMetric`.
+    """
 
     def update(self, prediction: Prediction, truth: Frame) -> None:
         """``truth`` has its labels in the recipe's classes. Frames without labels of the task are passed over."""
@@ -296,7 +300,7 @@ class Scored(Protocol):
     """Predictions that were held against the truth, frame by frame."""
 
     keys: Sequence[str]
-    """The frames, named as in an ids file."""
+    """The frames, named as in an ids file; one of several pictures may be named once for each."""
 
     scenes: Sequence[str]
     """Which drive each frame is from; frames of one scene are resampled together."""

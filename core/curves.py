@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 _COLUMNS, _CELL = 3, (4.2, 2.6)  # inches
-_NOT_FIGURES = {"step", "time", "frames"}
+_NOT_FIGURES = {"step", "time", "frames", "objects", "counts", "errors", "slices"}
 _SMOOTH_FROM = 50  # points; beyond it a running mean is drawn over a pale raw curve
 _LABELLED = 12  # lines of one plot that fit into its legend
 
@@ -44,11 +44,13 @@ def _plots(records: Iterable[Mapping[str, Any]]) -> dict[str, Lines]:
 def _figures(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, float]]:
     """(title, line, value) of every number; a line alone in its plot has no name."""
     for name, value in record.items():
+        if name in _NOT_FIGURES:
+            continue
         if isinstance(value, Mapping) and value and all(_is_number(v) or v is None for v in value.values()):
             yield from ((prefix + name, line, float(v)) for line, v in value.items() if v is not None)
         elif isinstance(value, Mapping):
             yield from _figures(value, f"{prefix}{name}/")
-        elif _is_number(value) and name not in _NOT_FIGURES:
+        elif _is_number(value):
             yield prefix + name, "", float(value)
 
 

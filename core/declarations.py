@@ -41,7 +41,8 @@ class Plugin:
     def __post_init__(self):
         if not self.name or ":" in self.name or self.name != self.name.strip():
             raise ValueError(f"{self.kind} name {self.name!r}: a name is not empty and holds no colon")
-        for field, target in (("factory", self.factory), ("config", self.config)):
+        for field in ("factory", "config", "taxonomies"):
+            target = getattr(self, field, None)
             if target is not None and not _TARGET.fullmatch(target):
                 raise ValueError(f"{self.kind} {self.name!r}: {field} is {target!r}, expected 'package.module:Name'")
         if not 1 <= self.api_version <= API_VERSION:
@@ -62,8 +63,10 @@ class ModelPlugin(Plugin):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPlugin(Plugin):
-    """``factory(config) -> drivetrain.Dataset``: an official layout on disk, read as Frames."""
+    """``factory(config) -> drivetrain.Dataset``: an official layout on disk, read as Frames. ``taxonomies`` names a mapping,
+    ``"package.module:NAME"``: name -> own class -> a class of others, ``ignore`` or ``drop``; recipes call it DATASET:NAME."""
 
+    taxonomies: str | None = None
     kind: ClassVar[str] = "dataset"
 
 

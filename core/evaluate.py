@@ -20,6 +20,7 @@ from .prediction import Prediction
 from .progress import Progress
 from .rasters import decoded
 from .recipe import Recipe
+from .slices import Slices
 
 
 def build_metrics(recipe: Recipe) -> dict[str, Metric]:
@@ -38,11 +39,12 @@ def figures(recipe: Recipe, results: Mapping[str, Any]) -> dict[str, float | Non
 
 def evaluate(
     predict: Callable[[Batch], list[Prediction]], stream: EvaluationStream, metrics: Mapping[str, Metric], comm: Comm,
-    out: Path, about: Mapping[str, Any], panels: int = 0, limit: int | None = None,
+    out: Path, about: Mapping[str, Any], panels: int = 0, limit: int | None = None, slices: Slices | None = None,
 ) -> tuple[dict[str, Any], list[Panel]]:  # fmt: skip
     """Predict a split, write the prediction set to ``out``, and return the results, on every rank, with rank 0's panels.
 
     Every rank makes the same number of forwards; a filler's predictions count for nothing. ``limit``: batches, for a trial.
+    ``slices``, of rank 0, have figures of their own under ``slices``. On rank 0 ``metrics`` end with all ranks' frames.
     """
     chosen: list[Panel] = []
     batches = len(stream) if limit is None else min(limit, len(stream))
@@ -59,7 +61,7 @@ def evaluate(
                     chosen += [panel_of(*pair) for pair in shown]
             batch.release()
             progress.advance(number + 1)
-        results = _merge(metrics, comm)
+        results = _merge(metrics, comm, slices)
         missing = sorted({key for keys in comm.all_gather(list(stream.missing)) for key in keys})
         if missing:
             results["missing_frames"] = missing
@@ -80,7 +82,7 @@ def _frames(batch: Batch) -> list[Frame]:
     return batch.frames
 
 
-def _merge(metrics: Mapping[str, Metric], comm: Comm) -> dict[str, Any]:
+def _merge(metrics: Mapping[str, Metric], comm: Comm, slices: Slices | None) -> dict[str, Any]:
     states = comm.gather({name: metric.state() for name, metric in metrics.items()})
 
     def join() -> dict[str, Any] | None:
@@ -89,7 +91,8 @@ def _merge(metrics: Mapping[str, Metric], comm: Comm) -> dict[str, Any]:
         for state in states[1:]:
             for name, metric in metrics.items():
                 metric.merge(state[name])
-        return {name: metric.compute() for name, metric in metrics.items()}
+        results = {name: metric.compute() for name, metric in metrics.items()}
+        return results | ({"slices": slices.figures(metrics)} if slices and slices.where else {})
 
     return comm.broadcast(comm.together(join))
 

@@ -54,7 +54,8 @@ def export_frames(format: str, shards: ShardSet, out: Path, keys: Iterable[str] 
             if camera.image is not None:
                 file = f"{encode_key(key)}.{name}.{camera.image.format}"
                 (aside / PICTURES[format] / file).write_bytes(camera.image.data)
-                cameras[file] = dataclasses.replace(camera, image=None, **dict.fromkeys(PIXEL_LABELS))
+                without: dict[str, Any] = dict.fromkeys(["image", *PIXEL_LABELS])
+                cameras[file] = dataclasses.replace(camera, **without)
         if progress:
             progress.advance(done)
     _WRITE[format](aside, cameras, shards.classes.get(TASK, ()))

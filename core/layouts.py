@@ -9,10 +9,13 @@ import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import DataError, near_matches
 from .frame import Encoded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SHOWN = 5
 _SPACE = re.compile(r"[\s,]*")
@@ -130,6 +133,23 @@ def read_json(path: str | Path, offset: int = 0, size: int | None = None) -> Any
         raise DataError(f"is not JSON: {error}", where=str(path)) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+
+
+def read_table(path: str | Path, columns: Sequence[str]) -> pa.Table:
+    """Those ``columns`` of a feather or parquet file. Raises DataError for a file that is neither, or lacks one of them."""
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    read = feather.read_table if Path(path).suffix == ".feather" else parquet.read_table
+    try:
+        table = read(str(path), columns=list(columns))
+    except OSError as error:
+        raise DataError(f"cannot be read: {error}", where=str(path)) from error
+    except pa.ArrowException as error:
+        raise DataError(f"is no table with {', '.join(columns)}: {error}", where=str(path)) from error
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise DataError(f"has no column {missing[0]!r}", where=str(path))
+    return table
 
 
 def _array_start(text: str, member: str | None, path: str | Path) -> int:

@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -88,6 +88,10 @@ class Found:
 
     def load_factory(self) -> Callable[..., Any]:
         return self._load(self.declaration.factory)
+
+    def load_taxonomies(self) -> Mapping[str, Mapping[str, str]]:
+        """Those that a dataset ships, by name."""
+        return {} if self.declaration.taxonomies is None else self._load(self.declaration.taxonomies)
 
     def _load(self, target: str) -> Any:
         module, _, name = target.partition(":")

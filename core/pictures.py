@@ -76,7 +76,7 @@ def _blended(image: np.ndarray, mask: np.ndarray, classes: Sequence[ClassInfo | 
 
 
 def _color_table(classes: Sequence[ClassInfo | str]) -> tuple[np.ndarray, np.ndarray]:
-    """By mask id: uint8 [256, 3] the color, bool [256] whether it is drawn, that is, of a class that is not void."""
+    """By mask id: uint8 [256, 3] the color, bool [256] whether it is drawn (`_is_void`)."""
     colors, painted = np.zeros((256, 3), np.uint8), np.zeros(256, bool)
     for place, (info, color) in enumerate(zip(classes, palette(classes))):
         number = info.id if isinstance(info, ClassInfo) else place
@@ -189,7 +189,8 @@ def _names(classes: Sequence[ClassInfo | str]) -> list[str]:
 
 
 def _is_void(info: ClassInfo | str) -> bool:
-    return isinstance(info, ClassInfo) and info.ignore
+    """Whether it is left as it is: what nobody labelled, and what a mask calls its background."""
+    return info.ignore or info.name == "background" if isinstance(info, ClassInfo) else info == "background"
 
 
 def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import torch
 from .batch import Batch
 from .checkpoint import Checkpoint, find_checkpoint
 from .comm import Comm
-from .contracts import DataSpec, EvaluationStream, Panel
-from .evaluate import build_metrics, drawn_classes, evaluate
+from .contracts import DataSpec, EvaluationStream, Metric, Panel
+from .errors import UserError
+from .evaluate import drawn_classes, evaluate
 from .frame import ClassInfo
 from .manager import PluginManager
 from .prediction import Prediction
 from .recipe import Recipe
 from .run import RunFolder
+from .slices import Slices
+from .tiles import tiled
 from .train import build_loader, build_model, data_spec
 
 
@@ -42,16 +46,32 @@ class Predictor:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             return self.model(batch.to(device))
 
-    def evaluate(self, out: Path, split: str = "val", spec: DataSpec | None = None, panels: int = 0, scored: bool = True
+    def evaluate(self, out: Path, split: str = "val", spec: DataSpec | None = None, panels: int = 0,
+                 metrics: Mapping[str, Metric] | None = None, slices: Slices | None = None
                  ) -> tuple[dict[str, Any], list[Panel]]:  # fmt: skip
-        """Predict a split of the recipe, or what ``spec`` says, into a prediction set at ``out``, and score it if asked."""
+        """Predict a split of the recipe, or what ``spec`` says, into a prediction set at ``out``, and score it with
+        ``metrics`` (`drivetrain.evaluate`)."""
         stream = self._stream(spec or data_spec(self.recipe, split))
         about = {"run": self.folder.info()["id"], "step": self.checkpoint.step, "classes": self.recipe.classes, "split": split}
-        metrics = build_metrics(self.recipe) if scored else {}
         try:
-            return evaluate(self, stream, metrics, self.comm, out, about, panels)
+            return evaluate(tiled(self, self.recipe), stream, metrics or {}, self.comm, out, about, panels, slices=slices)
         finally:
             stream.close()
+
+    def evaluate_as(self, other: Recipe, out: Path, split: str, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+        """Held against the labels of another recipe's split and scored by its ``metrics``: two models on the same frames.
+
+        Raises UserError where the classes of a metric's task are others."""
+        for name, chosen in other.metrics.items():
+            task = chosen.found.declaration.task
+            if self.recipe.classes.get(task) != other.classes[task]:
+                own = ", ".join(self.recipe.classes.get(task, ())) or "none"
+                raise UserError(f"{self.folder.path} has other classes of {task}, which {name} scores: {own}",
+                                remedy=f"expected {', '.join(other.classes[task])}, in this order")  # fmt: skip
+        theirs = data_spec(other, split)
+        spec = replace(data_spec(self.recipe, split), sources=theirs.sources, tasks=theirs.tasks, classes=theirs.classes,
+                       cameras=theirs.cameras)  # fmt: skip
+        return self.evaluate(out, split, spec, metrics=metrics)[0]
 
     def drawn_classes(self) -> dict[str, list[ClassInfo]]:
         """The recipe's classes, with colours for pictures."""

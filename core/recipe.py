@@ -39,6 +39,7 @@ from .recipe_sources import Key, Node, Place, Written, dotted, read_recipe
 from .recipe_values import AnyModel, at, explain, keys_of, leaves, unknown_key, validate
 from .recipe_values import compare as compare
 from .tasks import TASKS
+from .taxonomies import Expanded
 
 DEFAULT = "default"
 Classes = Mapping[str, tuple[str, ...]]
@@ -181,9 +182,10 @@ class _Reading:
 
     def __init__(self, written: Written, manager: PluginManager):
         self.written, self.manager = written, manager
-        self.root = _with_empty_entries(written.root)
+        self.taxonomies = Expanded(_with_empty_entries(written.root), manager)
+        self.root = self.taxonomies.root
         self.plain: dict[str, Any] = self.root.plain
-        self.errors: list[RecipeError] = []
+        self.errors: list[RecipeError] = list(self.taxonomies.errors)
         self.optimizer = OptimizerKeys.model_validate({})
 
     def recipe(self) -> Recipe:
@@ -332,7 +334,11 @@ class _Reading:
         for key, mapping in mappings.items():
             for name, target in mapping.items():
                 if target not in targets:
-                    self.wrong(f"no class {target!r}", (*key, name), near_matches(target, targets))
+                    shipped = self.taxonomies.named.get((*key, name))
+                    remedy = (
+                        f"add it to data.classes, or after it in a list: [{shipped}, {{{name}: ignore}}]" if shipped else None
+                    )
+                    self.wrong(f"no class {target!r}", (*key, name), near_matches(target, targets), remedy)
         sources = {**data.train, **data.val}
         for name in data.taxonomy:
             if name not in sources:
@@ -350,12 +356,27 @@ class _Reading:
                            remedy=f"metrics for {' and '.join(tasks)}: {', '.join(able) or 'none'}")  # fmt: skip
         if (metrics or sections.evaluation.every) and not any(s.enabled for s in sections.data.val.values()):
             self.wrong("is needed, since the recipe evaluates", ("data", "val"))
-        wanted: dict[Key, str | None] = {("gates", name): name for name in sections.gates}
+        wanted: dict[Key, str | None] = {("gates", name): gate.metric or name for name, gate in sections.gates.items()}
         wanted["checkpoint", "best"] = sections.checkpoint.best
         enabled = [name for name, entry in sections.metrics.items() if entry.get("enabled") is not False]
         for key, best in wanted.items():
             if best is not None and best not in enabled:
                 self.wrong(f"no metric {best!r} in metrics", key, near_matches(best, enabled))
+        for name, gate in sections.gates.items():
+            self.check_gate(name, gate, sections.evaluation.slices, metrics)
+
+    def check_gate(self, name: str, gate: Gate, slices: Mapping[str, str], metrics: Mapping[str, Chosen]) -> None:
+        """Its slice is there; a limit of change of the metric's own figure is one for the worse."""
+        key, metric = ("gates", name), metrics.get(gate.metric or name)
+        if gate.slice is not None and gate.slice not in slices:
+            self.wrong(f"no slice {gate.slice!r} in evaluation.slices", (*key, "slice"), near_matches(gate.slice, slices))
+        if metric is None or gate.figure is not None:
+            return
+        scored = metric.found.declaration
+        wrong, right = ("max_rise", "max_drop") if scored.direction == "max" else ("max_drop", "max_rise")
+        if getattr(gate, wrong) is not None:
+            better = "more" if scored.direction == "max" else "less"
+            self.wrong(f"of {scored.name} {better} is better", (*key, wrong), remedy=f"use {right}")
 
     # ---- origins
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from .errors import RecipeError
 from .where import Where
@@ -34,11 +34,25 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
+def _can_be_read(text: str) -> str:
+    try:
+        Where.parse(text)
+    except RecipeError as error:
+        raise ValueError(error.text()) from error
+    return text
+
+
 PluginSection = dict[str, Any]
 Count = Annotated[int, Field(ge=1)]
 Pattern = Annotated[str, AfterValidator(_compiles)]
 """A regular expression, looked for anywhere in a name."""
+WhereText = Annotated[str, AfterValidator(_can_be_read)]
+"""An expression of `drivetrain.Where`."""
 ClassNames = Annotated[list[str], Field(max_length=255)]
+_ENTRIES: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+_PARTS = {"type": "array", "items": {"anyOf": [{"type": "string"}, _ENTRIES]}}
+Mapped = Annotated[dict[str, str], WithJsonSchema({"anyOf": [_ENTRIES, {"type": "string"}, _PARTS]})]
+"""Source class -> class, ``ignore`` or ``drop``. A recipe may also name shipped ones, which are put in before it is checked."""
 
 
 class Section(BaseModel):
@@ -67,24 +81,14 @@ class JoinSection(Addressed):
 
 
 class SourceSection(Addressed):
-    where: str | None = Field(None, description="which frames: tags.weather == 'rain' and counts.TASK.CLASS >= 1")
+    where: WhereText | None = Field(None, description="which frames: tags.weather == 'rain' and counts.TASK.CLASS >= 1")
     view: str | None = Field(None, description="a folder that a curation wrote: the frames it excludes are left out")
     weight: float | None = Field(None, ge=0, description="in training, its share of the samples, beside the others' weights")
     balance: BalanceSection | None = Field(None, description="in training, how often frames of rare classes are seen")
-    taxonomy: dict[str, str] = Field({}, description="source class -> class, ignore or drop; goes before data.taxonomy")
+    taxonomy: Mapped = Field({}, description="as in data.taxonomy, which it goes before")
     overlays: list[str] = Field([], description="folders of labels that lie over the shards' own, the later ones on top")
     join: dict[str, JoinSection] = Field({}, description="sets whose sensors are added, by the nearest time in a scene")
     enabled: bool = Field(True, exclude=True, description="false removes this source")
-
-    @field_validator("where")
-    @classmethod
-    def _can_be_read(cls, text):
-        if text is not None:
-            try:
-                Where.parse(text)
-            except RecipeError as error:
-                raise ValueError(error.text()) from error
-        return text
 
 
 class ClipSection(Section):
@@ -101,7 +105,9 @@ class DataSection(Section):
     cameras: list[str] | None = Field(None, description="which cameras; null: the shard set's only one")
     lidars: list[str] = Field([], description="which lidars and radars; none: no sweep is read")
     clip: ClipSection = Field(default_factory=lambda: ClipSection.model_validate({}))
-    taxonomy: dict[str, dict[str, str]] = Field({}, description="per source: its class -> class, ignore or drop")
+    taxonomy: dict[str, Mapped] = Field(
+        {}, description="per source: its class -> class, ignore or drop; or DATASET:NAME, a shipped one; or a list of such"
+    )
 
     @field_validator("classes")
     @classmethod
@@ -165,11 +171,19 @@ class TrainSection(Section):
     compile: bool = Field(False, description="compile the losses' computation with torch.compile")
 
 
+class TilesSection(Section):
+    grid: tuple[Count, Count] = Field(description="[rows, columns] of tiles, all of one size")
+    overlap: float = Field(0.2, ge=0, lt=0.9, description="share of a tile that the next one shows too")
+    whole: bool = Field(False, description="find boxes in the whole picture too, made as small as a tile")
+
+
 class EvaluationSection(Section):
     every: Count | None = Field(None, description="steps from one evaluation to the next; null: at the end alone")
     at_end: bool = Field(True, description="evaluate after the last step")
     batch: Count | None = Field(None, description="samples at a time; null: batch.micro")
     panels: int = Field(8, ge=0, description="pictures shown to the trackers")
+    tiles: TilesSection | None = Field(None, description="predict large pictures in tiles; null: in one piece")
+    slices: dict[str, WhereText] = Field({}, description="name -> which frames: figures of each beside those of the whole")
 
 
 class CheckpointSection(Section):
@@ -181,14 +195,26 @@ class CheckpointSection(Section):
 
 
 class Gate(Section):
+    metric: str | None = Field(None, description="an entry of metrics; null: the one of the gate's own name")
+    figure: str | None = Field(None, description="one of its figures, such as ap.car; null: its own")
+    slice: str | None = Field(None, description="a name in evaluation.slices; null: all frames")
     min: float | None = Field(None, description="the least that passes")
     max: float | None = Field(None, description="the most that passes")
+    max_drop: float | None = Field(None, ge=0, description="the most by which it may be below a reference run's")
+    max_rise: float | None = Field(None, ge=0, description="the most by which it may be above a reference run's")
+    min_n: Count = Field(1, description="frames below which the gate is undecided")
+    min_objects: Count | None = Field(None, description="labelled objects below which it is, of the figure's class or of all")
 
     @model_validator(mode="after")
     def _says_something(self):
-        if self.min is None and self.max is None:
-            raise ValueError("expected min or max")
+        if all(limit is None for limit in (self.min, self.max, self.max_drop, self.max_rise)):
+            raise ValueError("expected min, max, max_drop or max_rise")
         return self
+
+    @property
+    def compares(self) -> bool:
+        """Whether it asks for a reference run."""
+        return self.max_drop is not None or self.max_rise is not None
 
 
 class InitFrom(Section):
@@ -281,7 +307,7 @@ class Sections(Section):
     checkpoint: CheckpointSection = Field(default_factory=lambda: CheckpointSection.model_validate({}))
     metrics: dict[str, PluginSection] = {}
     tracker: dict[str, PluginSection] = {}
-    gates: dict[str, Gate] = Field({}, description="metric -> what it must reach, or the run fails")
+    gates: dict[str, Gate] = Field({}, description="metric, or a name -> what must be reached, or the run fails")
 
 
 def core_keys(section: str) -> type[Section]:

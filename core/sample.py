@@ -8,6 +8,7 @@ is resampled once. `Transform.pixels` then changes pixels and labels at the outp
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,8 @@ class CameraSample:
     original_size: tuple[int, int]
     targets: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     labelled_classes: dict[str, np.ndarray] = field(default_factory=dict)
+    instances: np.ndarray | None = None
+    """uint16 [H, W], 0 for none, of a partner whose frame has them and whose transform asks for them (`Transform.reads`)."""
 
     def replace(self, **changes) -> CameraSample:
         return dataclasses.replace(self, **changes)
@@ -63,14 +66,41 @@ class Sample:
 
 
 class Transform:
-    """Base of transforms. ``training_only`` transforms are left out in evaluation."""
+    """Base of transforms. ``training_only`` transforms are left out in evaluation.
+
+    ``partners``: how many other frames a picture is given, for a mosaic or to paste from. They are drawn from where the
+    picture itself was, by its position, and are seen through the transforms before this one with draws of their own, and
+    through those after it with the picture's. They hold in training alone.
+    """
 
     training_only = True
+    partners = 0
+    reads: tuple[str, ...] = ()
+    """Labels that it wants of its partners beside those of the recipe's tasks: ``instances``."""
+
+    def prepare(self, classes: Mapping[str, tuple[str, ...]]) -> None:
+        """Called once, before the first picture, with the recipe's ``classes`` of each task. Raises RecipeError for a
+        setting that does not suit them."""
 
     def view(self, view: View, rng: Rng) -> View:
         """The view after this transform."""
         return view
 
+    def takes(self, rng: Rng) -> int:
+        """How many of its ``partners`` it takes for this picture; the others are not read."""
+        return self.partners
+
+    def views(self, views: Sequence[View], rng: Rng) -> list[View]:
+        """The views after this transform of a picture and of the partners that it takes, all of one size; each picture is
+        decoded at the scale in which its own view shows it. A `View.window` says which part of the output is a picture's.
+        The first depends on no other: what is pasted into the picture follows it."""
+        return [self.view(view, rng) for view in views]
+
     def pixels(self, sample: CameraSample, rng: Rng) -> CameraSample:
         """The sample after this transform; ``sample.image`` may be changed in place."""
         return sample
+
+    def mix(self, sample: CameraSample, partners: Sequence[CameraSample], rng: Rng) -> CameraSample:
+        """The sample after this transform, with the ``partners`` that it takes, which have its size; called in place of
+        `pixels` where it takes any. All may be changed in place."""
+        return self.pixels(sample, rng)

@@ -83,8 +83,9 @@ def differences(ours: Scored, theirs: Scored, times: np.ndarray, scenes: np.ndar
     return mapped(ours.figures(times), entry)
 
 
-def _minus(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
+def _minus(one: Any, other: Any) -> float | None:
+    """None where one of them is unknown, or no number but a note."""
+    return one - other if all(isinstance(value, (int, float)) for value in (one, other)) else None
 
 
 def resamples(times: np.ndarray, scenes: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .contracts import Loader
 from .errors import PluginError, RecipeError, UserError
@@ -14,6 +14,9 @@ from .manager import Controls, PluginManager, get_manager
 from .recipe import Recipe, compare, load_recipe
 from .run import RunFolder, append_record, host_name, package_versions, provenance
 from .watch import Stop
+
+if TYPE_CHECKING:
+    from .gates import Verdict
 
 ORDER_AND_ARCHITECTURE = ("seed", "data.train", "data.classes", "data.cameras", "data.lidars", "data.clip", "data.taxonomy",
                           "batch", "loader.plugin", "transforms", "model", "optimizer.plugin", "precision")  # fmt: skip
@@ -48,12 +51,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Done:
-    """A run that has ended: its folder, the figures of its last evaluation by metric, the recipe's gates; ``stopped`` where
-    it was told to leave before its last step."""
+    """A run that has ended: its folder, the recipe's gates held against its last evaluation; ``stopped`` where it was told to
+    leave before its last step."""
 
     path: Path
-    figures: dict[str, float | None]
-    gates: Mapping[str, Any]
+    verdicts: list[Verdict]
     is_main: bool
     stopped: Stop | None = None
 
@@ -71,7 +73,7 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
             if world_from_environment() == 1:
                 raise
     from .checkpoint import Checkpoint
-    from .evaluate import figures
+    from .gates import judge
     from .train import Training, train
 
     comm = Comm.start()
@@ -93,21 +95,9 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
         append_record(run.folder.path / "provenance.jsonl", made)
         _introduce(run, say)
     train(run)
-    reached = figures(recipe, run.results) if run.results else {}
+    verdicts = judge(recipe, run.results)
     comm.close()  # after an error nothing is torn down: other ranks may be gone, and waiting for them would hang
-    return Done(run.folder.path, reached, recipe.gates, comm.is_main, run.stopped)
-
-
-def failed_gates(gates: Mapping[str, Any], reached: Mapping[str, float | None]) -> list[str]:
-    """The recipe's gates that the figures do not pass, a line each."""
-    lines = []
-    for name, gate in gates.items():
-        value = reached.get(name)
-        too_low = value is None or (gate.min is not None and not value >= gate.min)
-        too_high = value is not None and gate.max is not None and not value <= gate.max
-        if too_low or too_high:
-            lines.append(f"gate {name}: {value} is not within [{gate.min}, {gate.max}]")
-    return lines
+    return Done(run.folder.path, verdicts, comm.is_main, run.stopped)
 
 
 def _plan(request: Request, controls: Controls, say: Callable[[str], None]) -> Plan:

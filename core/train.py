@@ -24,6 +24,7 @@ from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, Tra
 from .curves import draw_curves
 from .errors import DataError, UserError
 from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
+from .gates import check_gates
 from .groups import build_optimizer, freeze
 from .manager import PluginManager
 from .model import Model, ModelContext
@@ -34,6 +35,8 @@ from .recipe import Recipe
 from .run import RunFolder, append_record
 from .saving import Saver
 from .seeding import hash_key
+from .slices import Slices
+from .tiles import tiled
 from .watch import Stop
 from .weights import initialise, read_weights, restore
 from .worlds import check_slots
@@ -59,6 +62,8 @@ def build_loader(recipe: Recipe) -> Loader:
 def data_spec(recipe: Recipe, split: str) -> DataSpec:
     """What a split of the recipe reads, with its transforms built."""
     transforms = {name: chosen.build() for name, chosen in recipe.transforms.items()}
+    for transform in transforms.values():
+        transform.prepare(recipe.classes)
     data = recipe.data
     return DataSpec(
         recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if data.cameras is None else tuple(data.cameras),
@@ -105,6 +110,7 @@ class Training:
         self.best: dict[str, Any] | None = resume.state.get("best") if resume else None
         self.results: dict[str, Any] = last_evaluation(folder) if resume else {}
         self._evaluated_at = 0
+        self.slices = Slices()
         self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
         self._read: list[list[str]] = []
         self._skipped = self._skipped_in_a_row = 0
@@ -140,11 +146,15 @@ class Training:
         self.batches = self._batches()
 
     def _check_evaluation(self) -> None:
-        """Raises DataError, before the first step, for a split that is missing or empty."""
+        """Raises, before the first step, DataError for a split that is missing or empty, RecipeError for slices and gates that
+        cannot be told."""
         stream = self._evaluation_stream()
         stream.close()
         if not len(stream):
             raise DataError("there is nothing to evaluate on: the split is empty", where=self.recipe.where("data.val"))
+        check_gates(self.recipe, build_metrics(self.recipe))
+        if self.comm.is_main:
+            self.slices = Slices.open(self.recipe.evaluation.slices, self.recipe.data_spec_sources("val"), self.loader)
 
     def _evaluation_stream(self) -> Any:
         recipe = self.recipe
@@ -290,8 +300,8 @@ class Training:
             out = self.folder.predictions / f"step-{step:08d}"
             with self.engine.averaged():
                 self.results, panels = evaluate(
-                    self._predict, stream, build_metrics(self.recipe), self.comm, out, about,
-                    self.recipe.evaluation.panels, limit=2 if self.trial else None,
+                    tiled(self._predict, self.recipe), stream, build_metrics(self.recipe), self.comm, out, about,
+                    self.recipe.evaluation.panels, limit=2 if self.trial else None, slices=self.slices,
                 )  # fmt: skip
         finally:
             stream.close()

@@ -13,6 +13,7 @@ from ..errors import DataError, UserError
 from ..files import read_lines
 from .curate import curate
 from .exchange import export, import_
+from .taxonomies import taxonomies
 
 app = typer.Typer(help="Shard sets: make, check and look at them.", no_args_is_help=True)
 
@@ -20,6 +21,7 @@ app = typer.Typer(help="Shard sets: make, check and look at them.", no_args_is_h
 app.command("curate")(curate)
 app.command("export")(export)
 app.command("import")(import_)
+app.command("taxonomies")(taxonomies)
 
 
 @app.callback()

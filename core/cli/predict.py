@@ -41,7 +41,7 @@ def predict(
     try:
         shards = comm.broadcast(comm.together(lambda: _shards(data, scratch, predictor.recipe) if comm.is_main else None))
         spec = spec_of_shards(predictor.recipe, shards)
-        _, shown = predictor.evaluate(out / "predictions", "predict", spec, panels, scored=False)
+        _, shown = predictor.evaluate(out / "predictions", "predict", spec, panels)
     finally:
         if comm.is_main:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from ..errors import GATE_FAILED
 from ..manager import get_manager
 
+if TYPE_CHECKING:
+    from ..gates import Verdict
+
 
 def say(text: str) -> None:
     """What people read goes to standard error; standard output is for results."""
     print(text, file=sys.stderr, flush=True)
+
+
+def tell_gates(verdicts: Sequence[Verdict]) -> bool:
+    """Print them; whether one has failed."""
+    from ..gates import FAILED, table
+
+    if verdicts:
+        say("\n".join(table(verdicts)))
+    return any(one.verdict == FAILED for one in verdicts)
 
 
 def train(
@@ -27,7 +41,7 @@ def train(
 
     A run folder that is there already is resumed after its newest whole checkpoint.
     """
-    from ..start import Request, failed_gates, run_training
+    from ..start import Request, run_training
 
     request = Request(recipe, tuple(overrides or ()), run, tuple(allow), dry_run, overfit_batches)
     done = run_training(request, get_manager().controls, say)
@@ -35,10 +49,7 @@ def train(
         kept = [name for name in ("metrics.jsonl", "curves.png", "pictures", "checkpoints") if (done.path / name).exists()]
         how = "done" if done.stopped is None else f"stopped after step {done.stopped.after} ({done.stopped.why})"
         say(f"{how}: {done.path} ({', '.join(kept)})")
-        failed = [] if dry_run or done.stopped else failed_gates(done.gates, done.figures)
-        for line in failed:
-            say(line)
-        if failed:
+        if not dry_run and done.stopped is None and tell_gates(done.verdicts):
             raise typer.Exit(GATE_FAILED)
     if done.stopped is not None:
         raise typer.Exit(done.stopped.code)

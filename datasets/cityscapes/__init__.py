@@ -26,5 +26,6 @@ def drivetrain_datasets():
             name="cityscapes", about="Cityscapes: semantic masks of 19 classes, boxes of instances, calibration",
             config="drivetrain.datasets.cityscapes.config:CityscapesConfig",
             factory="drivetrain.datasets.cityscapes.dataset:build",
+            taxonomies="drivetrain.datasets.cityscapes.taxonomies:TAXONOMIES",
         )
     ]  # fmt: skip

@@ -24,5 +24,6 @@ def drivetrain_datasets():
         DatasetPlugin(
             name="coco", about="Boxes of any COCO json (COCO, LVIS, a labelling tool's export)",
             config="drivetrain.datasets.coco.config:CocoConfig", factory="drivetrain.datasets.coco.dataset:build",
+            taxonomies="drivetrain.datasets.coco.taxonomies:TAXONOMIES",
         )
     ]  # fmt: skip

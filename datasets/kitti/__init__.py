@@ -31,9 +31,11 @@ def drivetrain_datasets():
         DatasetPlugin(
             name="kitti", about="KITTI object benchmark: left camera, 2D boxes, calibration",
             config="drivetrain.datasets.kitti.config:KittiConfig", factory="drivetrain.datasets.kitti.objects:build",
+            taxonomies="drivetrain.datasets.kitti.taxonomies:TAXONOMIES",
         ),
         DatasetPlugin(
             name="kitti_tracking", about="KITTI tracking benchmark: left camera, 2D boxes with track ids, calibration, poses",
             config="drivetrain.datasets.kitti.config:KittiConfig", factory="drivetrain.datasets.kitti.tracking:build",
+            taxonomies="drivetrain.datasets.kitti.taxonomies:TAXONOMIES",
         ),
     ]  # fmt: skip

@@ -30,5 +30,6 @@ def drivetrain_datasets():
             name="nuscenes", about="nuScenes: six cameras, calibration, ego poses, 3D boxes projected to 2D; lidar",
             config="drivetrain.datasets.nuscenes.config:NuscenesConfig",
             factory="drivetrain.datasets.nuscenes.dataset:build",
+            taxonomies="drivetrain.datasets.nuscenes.taxonomies:TAXONOMIES",
         )
     ]  # fmt: skip

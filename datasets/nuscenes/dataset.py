@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from drivetrain import Boxes, Camera, ClassInfo, DataError, Frame, Lidar, check_files, read_bytes, read_picture
+from drivetrain import (
+    Boxes,
+    Camera,
+    ClassInfo,
+    DataError,
+    Frame,
+    Lidar,
+    check_files,
+    cuboid_corners,
+    cuboid_extents,
+    pose_matrix,
+    read_bytes,
+    read_picture,
+)
 
-from .geometry import corners, extents, pose
 from .splits import split_of
 from .tables import LIDAR, Reading, Sample, Tables, read_tables
 
@@ -18,6 +30,7 @@ if TYPE_CHECKING:
 
 # Of how much of an object is seen, in all cameras together: what is not, at the middle of the bin.
 _OCCLUSION = {"v0-40": 0.8, "v40-60": 0.5, "v60-80": 0.3, "v80-100": 0.1}
+_LENGTH_FIRST = [0, 1, 2, 4, 3, 5, 6, 7, 8, 9]
 _LIDAR_FIELDS = ("x", "y", "z", "intensity", "ring")
 
 
@@ -65,7 +78,8 @@ class Nuscenes:
         frame = Frame(sample.token, sample.scene, dict(tables.tags[sample.scene]))
         for one in self._wanted(sample):
             place: dict[str, Any] = {"timestamp": one.timestamp * 1000}
-            place |= {"sensor_to_ego": pose(tables.calibrations[one.calibration]), "ego_to_world": pose(tables.poses[one.pose])}
+            place |= {"sensor_to_ego": pose_matrix(tables.calibrations[one.calibration])}
+            place |= {"ego_to_world": pose_matrix(tables.poses[one.pose])}
             if one.channel == LIDAR:
                 frame.lidars[one.channel.lower()] = Lidar(_points(Path(ref.root, one.file)), _LIDAR_FIELDS, **place)
                 continue
@@ -88,8 +102,9 @@ def _boxes(tables: Tables, sample: Sample, camera: Camera) -> Boxes:
     """The sample's 3D boxes as far as the camera shows them."""
     assert camera.ego_to_world is not None and camera.sensor_to_ego is not None and camera.intrinsics is not None
     to_camera = np.linalg.inv(camera.ego_to_world @ camera.sensor_to_ego)
-    in_camera = corners(tables.boxes[sample.first : sample.last]) @ to_camera[:3, :3].T + to_camera[:3, 3]
-    shown, xyxy = extents(in_camera, camera.intrinsics, (camera.width, camera.height))
+    boxes = tables.boxes[sample.first : sample.last][:, _LENGTH_FIRST]
+    in_camera = cuboid_corners(boxes) @ to_camera[:3, :3].T + to_camera[:3, 3]
+    shown, xyxy = cuboid_extents(in_camera, camera.intrinsics, (camera.width, camera.height))
     rows = shown + sample.first
     return Boxes(
         xyxy, [tables.categories[number] for number in tables.category[rows]], ignore=tables.points[rows].sum(1) == 0,

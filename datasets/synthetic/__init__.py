@@ -11,6 +11,7 @@ def drivetrain_datasets():
             about="Procedural driving world: front camera, masks, 2D boxes, weather, time of day",
             config="drivetrain.datasets.synthetic.config:SyntheticConfig",
             factory="drivetrain.datasets.synthetic.dataset:build",
+            taxonomies="drivetrain.datasets.synthetic.taxonomies:TAXONOMIES",
         )
     ]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import simplejpeg
 
-from drivetrain import TASKS, Camera, ClassInfo, DataError, Encoded, Frame, encode_pixels, near_matches
+from drivetrain import PIXEL_LABELS, TASKS, Camera, ClassInfo, DataError, Encoded, Frame, encode_pixels, near_matches
 
 from .classes import BOX_CLASSES, SEMANTIC_CLASSES
 from .geometry import View, front_camera
@@ -86,12 +87,12 @@ class Synthetic:
 
     def _labels(self, scene: Scene, moment: Moment, drawn: Rendered) -> dict[str, Any]:
         view = View(self._camera, moment.ego_to_world @ self._camera.sensor_to_ego)
-        shapes = {"boxes": lambda: boxes_of(drawn.boxes), "lanes": lambda: lanes_of(scene, moment, view)}
-        pixels = {
+        makers: dict[str, Callable[[], Any]] = {
+            "boxes": lambda: boxes_of(drawn.boxes), "lanes": lambda: lanes_of(scene, moment, view),
             "semantic": lambda: drawn.semantic, "depth": lambda: drawn.depth, "instances": lambda: instances_of(drawn),
             "drivable": lambda: drivable_of(scene, moment, view, drawn.semantic),
         }  # fmt: skip
-        made = {name: make() for name, make in shapes.items() if name in self.config.labels}
-        return made | {
-            name: encode_pixels(name, make(), _COMPRESSION) for name, make in pixels.items() if name in self.config.labels
+        made = {name: make() for name, make in makers.items() if name in self.config.labels}
+        return {
+            name: encode_pixels(name, label, _COMPRESSION) if name in PIXEL_LABELS else label for name, label in made.items()
         }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
+import cv2
 import numpy as np
 
-from drivetrain import Rng, Transform, View
+from drivetrain import IGNORE, CameraSample, RecipeError, Rng, Transform, View, near_matches
 
-from .config import FlipConfig, RandomScaleCropConfig, ResizeConfig
+from .config import FlipConfig, LetterboxConfig, RandomScaleCropConfig, ResizeConfig, RoiConfig
 
 
 class Resize(Transform):
@@ -20,9 +24,61 @@ class Resize(Transform):
     def view(self, view: View, rng: Rng) -> View:
         if not self.keep_aspect:
             return view.scaled(*self.size)
-        factor = min(self.size[0] / view.size[0], self.size[1] / view.size[1])
-        height, width = (max(1, round(length * factor)) for length in view.size)
-        return view.scaled(height, width)
+        return view.scaled(*fitted(view.size, self.size))
+
+
+class Letterbox(Transform):
+    """The largest size inside ``size`` that keeps the picture's proportions, padded to all of ``size``."""
+
+    training_only = False
+
+    def __init__(self, config: LetterboxConfig):
+        self.size, self.centred = config.size, config.centred
+
+    def view(self, view: View, rng: Rng) -> View:
+        height, width = fitted(view.size, self.size)
+        y, x = ((self.size[0] - height) // 2, (self.size[1] - width) // 2) if self.centred else (0, 0)
+        return view.scaled(height, width).shifted(x, y, self.size)
+
+
+class Roi(Transform):
+    """A band of rows around the horizon, at all of the width: what lies above and below it is not decoded further.
+
+    The horizon follows from the camera's intrinsics and its pose on the vehicle; without a pose it is level with the
+    optical axis. A band that reaches over an edge is moved, so that pictures of one size stay of one size."""
+
+    training_only = False
+
+    def __init__(self, config: RoiConfig):
+        self.degrees, self.share, self.horizon = config.degrees, config.share, config.horizon
+
+    def view(self, view: View, rng: Rng) -> View:
+        above, below = self._rows(view)
+        height = min(max(1, round(above + below)), view.size[0])
+        top = min(max(0, round(self._horizon(view) - above)), view.size[0] - height)
+        return view.shifted(0, -top, (height, view.size[1]))
+
+    def _rows(self, view: View) -> tuple[float, float]:
+        """How many rows above and below the horizon, of a camera that looks level."""
+        if self.share is not None:
+            return self.share[0] * view.size[0], self.share[1] * view.size[0]
+        if view.intrinsics is None:
+            raise _unknown("degrees need the camera's intrinsics, which are unknown", "say transforms.roi.share instead")
+        assert self.degrees is not None
+        focal = float(view.intrinsics[1, 1])
+        above, below = (focal * math.tan(math.radians(angle)) for angle in self.degrees)
+        return above, below
+
+    def _horizon(self, view: View) -> float:
+        if view.horizon is not None:
+            return view.horizon
+        if self.horizon is None:
+            raise _unknown("the horizon is unknown: the camera has no intrinsics", "say transforms.roi.horizon")
+        return self.horizon * view.size[0]
+
+
+def _unknown(what: str, remedy: str) -> RecipeError:
+    return RecipeError(f"transform roi: {what}", remedy=remedy)
 
 
 class RandomScaleCrop(Transform):
@@ -35,22 +91,68 @@ class RandomScaleCrop(Transform):
     def view(self, view: View, rng: Rng) -> View:
         factor = rng.uniform(*self.scale)
         height, width = (max(1, round(length * factor)) for length in view.size)
-        shift = np.eye(3)
-        shift[1, 2] = _offset(self.size[0] - height, rng)
-        shift[0, 2] = _offset(self.size[1] - width, rng)
-        return view.scaled(height, width).then(shift, self.size)
+        y = _offset(self.size[0] - height, rng)
+        x = _offset(self.size[1] - width, rng)
+        return view.scaled(height, width).shifted(x, y, self.size)
 
 
 class Flip(Transform):
-    """Left and right exchanged with probability ``p``."""
+    """Left and right exchanged with probability ``p``. Classes with a side in their name change it with the view; those of
+    ``ignore``, which a mirror makes wrong without a name that says so, are ignored in a mirrored picture."""
 
     def __init__(self, config: FlipConfig):
-        self.p = config.p
+        self.p, self.ignore = config.p, config.ignore
+        self._tables: dict[str, np.ndarray] = {}
+
+    def prepare(self, classes: Mapping[str, tuple[str, ...]]) -> None:
+        check_classes("flip", self.ignore, classes)
+        for task, names in classes.items():
+            ids = [names.index(name) for name in self.ignore if name in names]
+            if ids:
+                self._tables[task] = np.arange(256, dtype=np.uint8)
+                self._tables[task][ids] = IGNORE
 
     def view(self, view: View, rng: Rng) -> View:
-        if rng.uniform() >= self.p:
-            return view
-        return view.then(np.array([[-1.0, 0, view.size[1]], [0, 1, 0], [0, 0, 1]]), view.size)
+        return view.mirrored() if rng.uniform() < self.p else view
+
+    def pixels(self, sample: CameraSample, rng: Rng) -> CameraSample:
+        if not self._tables or not sample.view.mirrors:
+            return sample
+        targets = {
+            task: _without(fields, self._tables[task]) if task in self._tables else fields
+            for task, fields in sample.targets.items()
+        }
+        return sample.replace(targets=targets)
+
+
+def _without(fields: Mapping[str, np.ndarray], table: np.ndarray) -> dict[str, np.ndarray]:
+    """One task's targets, a mask changed in place, without the classes for which ``table`` uint8 [256] has `IGNORE`. Boxes
+    become ignored ones; lanes are gone."""
+    fields = dict(fields)
+    if "mask" in fields:
+        cv2.LUT(fields["mask"], table, dst=fields["mask"])
+    if "classes" in fields:
+        kept = table[fields["classes"]] != IGNORE
+        if "ignore_boxes" in fields:
+            fields["ignore_boxes"] = np.concatenate([fields["ignore_boxes"], fields["boxes"][~kept]])
+        of_each = fields.keys() - {"mask", "ignore_boxes"}
+        fields |= {name: fields[name][kept] for name in of_each}
+    return fields
+
+
+def check_classes(transform: str, named: Sequence[str], classes: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises RecipeError for a class that no task of the recipe has."""
+    known = sorted({name for names in classes.values() for name in names})
+    for name in named:
+        if name not in known:
+            raise RecipeError(f"transform {transform}: no class {name!r}", near=near_matches(name, known),
+                              remedy=f"the recipe's classes: {', '.join(known)}")  # fmt: skip
+
+
+def fitted(size: tuple[int, int], inside: tuple[int, int]) -> tuple[int, int]:
+    """The largest (height, width) ``inside`` that keeps the proportions of ``size``."""
+    factor = min(inside[0] / size[0], inside[1] / size[1])
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def _offset(room: int, rng: Rng) -> int:

@@ -27,8 +27,8 @@ from drivetrain.train import build_loader, data_spec
 
 RECIPE = ROOT / "recipes" / "kitti-road-detector.yaml"
 OVERRIDES = ["model.size=n", "batch.global=4", "batch.micro=2", "optimizer.weight_decay=0", "ema.decay=0.99",
-             "transforms.colour=null", "lr_schedule.warmup_steps=50", "evaluation.every=null",
-             "train.log_every=20", "tracker=null"]  # fmt: skip
+             "transforms.colour.enabled=false", "transforms.flip.enabled=false", "lr_schedule.warmup_steps=50",
+             "evaluation.every=null", "train.log_every=20", "tracker=null"]  # fmt: skip
 
 
 def convert(kitti: Path, build: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from importlib.metadata import distribution
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +27,8 @@ def hosts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hosts")
     (folder / "empty").mkdir()
     (folder / "runs").mkdir()
-    metadata = Path(str(distribution("drivetrain").locate_file(""))) / distribution("drivetrain")._path.name / "METADATA"
+    installed = next(d for d in distributions(name="drivetrain") if d.read_text("METADATA"))  # not the source tree's egg-info
+    metadata = Path(str(installed.locate_file(""))) / installed._path.name / "METADATA"
     (folder / "METADATA").write_text(metadata.read_text().replace("\nVersion: ", "\nVersion: 9."))
     xxhash = Path(find_spec("xxhash").origin).parent
     bind = f"mount --bind {folder / 'METADATA'} {metadata}; mount --bind {folder / 'empty'} {xxhash}"

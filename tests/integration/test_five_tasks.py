@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, drivetrain
 
-from drivetrain import Overlay, RecipeError, UserError, decode_pixels, open_shards
+from drivetrain import Overlay, RecipeError, UserError, decode_pixels, open_run, open_shards
 from drivetrain.datasets.synthetic.command import synth
 from drivetrain.looking import sheet_of_shards, sheet_of_step
 from drivetrain.manager import Controls, PluginManager
@@ -34,7 +34,14 @@ model: {{plugin: five, tasks: [object_detection, semantic_segmentation, drivable
 batch: {{global: 4, micro: 2}}
 optimizer: {{plugin: adamw, lr: 1e-3}}
 train: {{steps: 2}}
-metrics: {{miou: {{}}}}
+metrics:
+  miou: {{}}
+  coco_map: {{}}
+  drivable_miou: {{}}
+  culane_f1: {{lane_width: 6}}
+  tusimple_accuracy: {{first_row: 60, last_row: 105, step: 5}}
+  abs_rel: {{}}
+gates: {{abs_rel: {{max: 1000}}, lanes: {{metric: tusimple_accuracy, figure: fn, max: 1}}}}
 parallelism: {{plugin: single}}
 """
 
@@ -54,6 +61,10 @@ def test_a_recipe_of_five_tasks_goes_all_the_way(tmp_path: Path, manager):
     assert cv2.imread(str(tmp_path / "batch.png")).shape[1] > 2 * 3 * 160
     done = drivetrain("--plugin", PLUGIN, "train", recipe, "--run", tmp_path / "run")
     assert done.returncode == 0, done.stderr
+    [scored] = [record for record in open_run(tmp_path / "run").records() if record["kind"] == "evaluation"]
+    names = ("miou", "coco_map", "drivable_miou", "culane_f1", "tusimple_accuracy", "abs_rel")
+    assert {name: scored[name]["frames"] for name in names} == dict.fromkeys(names, 3)
+    assert all(scored[name][name] is not None for name in names) and "lanes    passed" in done.stderr
     predicted = Overlay(next((tmp_path / "run").glob("predictions/**/overlay.json")).parent)
     camera = predicted.labels(predicted.keys()[0])["cam_front"]
     assert camera.lanes.names == ["ego_left"] and len(camera.boxes) == 1

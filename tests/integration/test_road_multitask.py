@@ -20,7 +20,8 @@ data:
   taxonomy: {{one: {{cyclist: pedestrian, truck: car}}, other: {{alternative: direct}}}}
   classes:
     object_detection: [car, pedestrian, traffic_sign]
-    semantic_segmentation: [road, lane_marking, pavement, terrain, building, vegetation, pole, traffic_sign, sky, car, pedestrian]
+    semantic_segmentation: [road, lane_marking, pavement, terrain, building, vegetation, pole, traffic_sign, sky, car,
+                            pedestrian]
     drivable_area: [direct, background]
     lane_detection: [ego_left, ego_right, left, right]
     depth_estimation: []
@@ -72,7 +73,7 @@ def test_losses_on_two_ranks_are_those_of_one_process(runs):
 def test_all_is_predicted_of_every_frame(runs):
     assert open_run(runs / "z2").records()[-1]["coco_map"]["frames"] == 3
     predicted = Overlay(next((runs / "z2").glob("predictions/**/overlay.json")).parent)
-    for key in predicted.keys():
+    for key in list(predicted.keys()):
         camera = predicted.labels(key)["cam_front"]
         labels = (camera.boxes, camera.semantic, camera.drivable, camera.lanes, camera.depth)
         assert all(label is not None for label in labels)

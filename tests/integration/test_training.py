@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, SMALL, drivetrain
-from faults.crash import finish, keys, launch, losses
+from faults.crash import finish, keys, launch, losses, start
 
 from drivetrain import open_run
 from drivetrain.run import RunFolder
+
+MIXED = ["transforms.copy_paste={p: 0.5}", "transforms.mosaic={size: [96, 144]}",
+         "evaluation.tiles={grid: [1, 2], whole: true}"]  # fmt: skip
+"""Pictures of several frames in training, pieces of one in evaluation."""
 
 
 def trained(run: Path, ranks: int, *overrides: str, recipe: str = SMALL) -> RunFolder:
@@ -84,6 +88,32 @@ def test_eval_gives_the_number_of_the_training_run(shards, tmp_path):
     assert (run.path / "predictions" / "step-00000003-val" / "overlay.json").is_file()
 
 
+def test_gates_on_slices_and_against_a_reference_over_two_ranks(shards, tmp_path):
+    one = "scene == 'train-00000'"
+    done = drivetrain(
+        "train", SMALL, "--run", tmp_path / "run", "parallelism={plugin: single}", "train.steps=2", "checkpoint.every=1",
+        "evaluation.at_end=true", f"data.val.small.shards={shards}/train", f"evaluation.slices={{one: \"{one}\"}}",
+        "gates={miou: {min: 0}, part: {metric: miou, slice: one, min: 0, min_n: 9}, drop: {metric: miou, max_drop: 0.9}}",
+    )  # fmt: skip
+    assert done.returncode == 0 and "8 frames, min_n is 9" in done.stderr, done.stderr
+    run = open_run(tmp_path / "run")
+    [told] = [r for r in run.records() if r["kind"] == "evaluation"]
+    words = ["--module", "drivetrain", "eval", str(run.path), "--against", str(run.path), "--against-checkpoint", "1",
+             "--where", "scene != 'train-00000'", "--draws", "20", "--json"]  # fmt: skip
+    assert finish(start(words, run.path, 2)) == 0, (tmp_path / "run.log").read_text()[-4000:]
+    [line] = [line for line in (tmp_path / "run.log").read_text().splitlines() if '{"miou"' in line]
+    got = json.loads(line[line.index("{") :])
+    seen, now = (results["slices"]["one"]["miou"] for results in (told, got))  # by one rank in training, by two now
+    assert now["iou"] == pytest.approx(seen["iou"]) and now["miou"] == pytest.approx(seen["miou"])
+    assert [part["miou"]["frames"] for part in got["slices"].values()] == [8, 16]
+    first = next(iter(got["difference"]["miou"]["iou"].values()))
+    assert set(first) == {"value", "low", "high"} and got["against"]["miou"]["frames"] == 24
+    gates = {gate["gate"]: gate for gate in got["gates"]}
+    assert {name: gate["verdict"] for name, gate in gates.items()} == {"miou": "passed", "part": "undecided", "drop": "passed"}
+    assert gates["drop"]["change"] == pytest.approx(got["miou"]["miou"] - got["against"]["miou"]["miou"])
+    assert gates["drop"]["change_interval"][0] <= gates["drop"]["change"] <= gates["drop"]["change_interval"][1]
+
+
 def test_a_run_goes_on_where_it_stopped_and_with_fewer_ranks(shards, tmp_path):
     whole = trained(tmp_path / "whole", 2, "train.steps=6", "checkpoint.every=3")
     trained(tmp_path / "stopped", 2, "train.steps=6", "checkpoint.every=3", "train.stop_at=3")
@@ -118,8 +148,8 @@ def test_overfitting_one_batch_reads_it_again_and_again(shards, tmp_path):
     assert found[12] < 0.75 * found[1]
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage):
+@pytest.mark.parametrize("stage, settings", [(2, []), (3, MIXED)])
+def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage, settings):
     recipe = tmp_path / "detection.yaml"
     recipe.write_text(
         Path(SMALL).read_text().replace("semantic_segmentation", "object_detection")
@@ -129,8 +159,12 @@ def test_a_detector_trains_on_two_ranks_and_is_scored(shards, tmp_path, stage):
                  "[car, truck, pedestrian, cyclist, traffic_sign]")
     )  # fmt: skip
     run = trained(
-        tmp_path / "run", 2, "train.steps=3", "evaluation.at_end=true", f"parallelism.zero_stage={stage}", recipe=str(recipe)
-    )
+        tmp_path / "run", 2, "train.steps=3", "evaluation.at_end=true", f"parallelism.zero_stage={stage}", *settings,
+        recipe=str(recipe),
+    )  # fmt: skip
     [told] = [r for r in run.records() if r["kind"] == "evaluation"]
     assert told["coco_map"]["frames"] == 7 and 0 <= told["coco_map"]["coco_map"] <= 1
     assert set(run.records()[0]["losses"]) >= {"classification", "bbox_regression"}
+    if settings:
+        alone = drivetrain("eval", run.path, "--json")
+        assert json.loads(alone.stdout)["coco_map"]["coco_map"] == pytest.approx(told["coco_map"]["coco_map"], abs=1e-6)

@@ -35,6 +35,10 @@ def png(array: np.ndarray) -> bytes:
     return cv2.imencode(".png", array)[1].tobytes()
 
 
+def jpeg(frame: Frame, brighter: int) -> bytes:
+    return cv2.imencode(".jpg", cv2.add(picture(frame), (brighter,) * 3))[1].tobytes()
+
+
 def kitti_lines(frame: Frame) -> list[str]:
     """The object columns of a frame's boxes, and one DontCare."""
     boxes = frame.cameras[CAMERA].boxes

@@ -93,6 +93,12 @@ class Resize(Transform):
         return view.scaled(*self.size)
 
 
+class ResizedFlip(Resize):
+    def view(self, view, rng):
+        matrix = np.array([[-1.0, 0, view.size[1]], [0, 1, 0], [0, 0, 1]])
+        return super().view(view, rng).then(matrix, self.size)
+
+
 class RandomFlip(Transform):
     def view(self, view, rng):
         width = view.size[1]

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from unit import nuscenes_made as made
 
-from drivetrain import DataError
+from drivetrain import DataError, cuboid_corners, cuboid_extents, rotation_matrices
 from drivetrain.data import open_dataset
-from drivetrain.datasets.nuscenes.geometry import corners, extents, rotations
 from drivetrain.datasets.nuscenes.splits import MINI_VAL, VAL
 from drivetrain.testing.datasets import check_dataset
 
@@ -55,7 +54,7 @@ def test_lidar_points_of_a_box_fall_into_its_extent_in_the_picture(shared):
     seen = points @ np.linalg.inv(camera.ego_to_world @ camera.sensor_to_ego).T
     checked = 0
     for xyxy, said in zip(camera.boxes.xyxy, camera.boxes.attributes):
-        local = (points[:, :3] - said["translation"]) @ rotations(np.array(said["rotation"]))
+        local = (points[:, :3] - said["translation"]) @ rotation_matrices(np.array(said["rotation"]))
         inside = (np.abs(local) <= np.array(said["size"])[[1, 0, 2]] / 2).all(1)
         pixels = seen[inside, :3] @ camera.intrinsics.T
         pixels = pixels[:, :2] / pixels[:, 2:]
@@ -119,8 +118,8 @@ def test_the_extent_is_that_of_the_hull_within_the_picture():
     seen = 0
     for _ in range(60):
         box = np.concatenate([rng.uniform((-8, -4, 6), (8, 4, 14)), rng.uniform(1, 4, 3), rng.normal(size=4)])[None]
-        points = corners(box)
-        shown, found = extents(points, k, size)
+        points = cuboid_corners(box)
+        shown, found = cuboid_extents(points, k, size)
         inner = points[0, 0] + grid @ (points[0, [4, 2, 1]] - points[0, 0])
         pixels = (inner @ k.T)[:, :2] / inner[:, 2:]
         pixels = pixels[((pixels >= 0) & (pixels <= size)).all(1)]

@@ -42,7 +42,7 @@ from drivetrain.testing import check_model
 sys.path.append(str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parents[1] / "plugins"))
 import five_tasks
-from loader_toy import Resize, Toy, convert, jpg, loader, png
+from loader_toy import Resize, ResizedFlip, Toy, convert, jpg, loader, png
 
 LANE_CLASSES = tuple(ClassInfo(name, i) for i, name in enumerate(("ego_left", "ego_right", "kerb left", "crossing")))
 CLASSES = {
@@ -84,12 +84,6 @@ class Full(Toy):
         gone = {3: [task.prediction for task in TASKS.values()] + ["instances"], 4: ["depth"]}.get(ref, [])
         frame.cameras["cam_front"] = dataclasses.replace(camera, **dict.fromkeys(gone))
         return frame
-
-
-class Flip(Resize):
-    def view(self, view, rng):
-        matrix = np.array([[-1.0, 0, view.size[1]], [0, 1, 0], [0, 0, 1]])
-        return super().view(view, rng).then(matrix, self.size)
 
 
 def spec(path, transforms, tasks=tuple(TASKS), **source):
@@ -267,7 +261,7 @@ def test_a_batch_has_the_targets_of_the_table(shards):
 
 
 def test_a_flip_exchanges_left_and_right_and_what_has_no_other_side_counts_for_nothing(shards):
-    data = spec(shards.path, {"flip": Flip(48, 64)})
+    data = spec(shards.path, {"flip": ResizedFlip(48, 64)})
     batch, rows = batch_of(data)
     row = rows["frame/00000"]
     targets = {task: {name: tensor[row] for name, tensor in fields.items()} for task, fields in batch.camera.targets.items()}
@@ -284,7 +278,7 @@ def test_a_flip_exchanges_left_and_right_and_what_has_no_other_side_counts_for_n
 
 
 def test_worker_processes_draw_the_same(shards):
-    data = spec(shards.path, {"flip": Flip(24, 32)})
+    data = spec(shards.path, {"flip": ResizedFlip(24, 32)})
     (one, rows), (other, same) = batch_of(data), batch_of(data, workers=1)
     assert rows == same
     for task, fields in one.camera.targets.items():

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from drivetrain import IGNORE, Camera, CameraLabels, Frame, MetricContext, Prediction
 from drivetrain.plugins.metrics.miou.config import MiouConfig
+from drivetrain.plugins.metrics.miou.counting import Confusions
 from drivetrain.plugins.metrics.miou.metric import build
 from drivetrain.testing.metrics import check_metric
 
@@ -74,7 +75,8 @@ def test_agrees_with_the_cityscapes_evaluator_on_camvid():
         counted.update(*oracle_pair(name))
     got, matrix = counted.compute(), np.array(expected["all"]["numpy_only"]["confusion_rows_gt_cols_pred"])
     agrees(got, expected["all"])
-    assert np.array_equal(counted.state()[0], matrix[:11])
+    summed = Confusions((kept for _, kept in counted.state().values()), len(CAMVID))
+    assert np.array_equal(summed.total(np.ones(len(names), np.int64)), matrix[:11])
     assert got["mean_accuracy"] == pytest.approx(expected["all"]["numpy_only"]["mean_class_accuracy"], abs=1e-12)
     assert got["frames"] == len(names) and got["at"] == "source"
     agrees(figures(*map(oracle_pair, names[:2])), expected["first_2_images"])
@@ -112,6 +114,14 @@ def test_pixels_that_nobody_labelled_do_not_count():
     assert truth[0, 0] == 1  # the frame's own mask is left alone
 
 
+def test_the_drivable_area_has_one_of_its_own():
+    counted = build(MiouConfig(), MetricContext("drivable_area", ("direct", "alternative")))
+    masks = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, IGNORE]], np.uint8)
+    said, truth = (each(semantic=1 - mask, drivable=mask) for each, mask in zip((CameraLabels, Camera), masks))
+    counted.update(Prediction("a", {"cam": said}), Frame("a", cameras={"cam": truth}))
+    assert counted.compute()["drivable_miou"] == counted.compute()["iou"]["direct"] == 0.5
+
+
 def test_a_stated_size_resamples_both_and_says_so():
     truth = np.repeat(np.repeat(np.array([[0, 1], [1, 0]]), 4, 0), 4, 1)
     predicted = truth.copy()
@@ -137,7 +147,7 @@ def test_the_kit_catches_a_metric_that_is_not_exact_over_ranks():
             self.update, self.state, self.compute = self.whole.update, self.whole.state, self.whole.compute
 
         def merge(self, state):
-            self.whole.matrix, self.whole.frames = state  # in place of what it had
+            self.whole._kept, self.whole._scored = state, None  # in place of what it had
 
     pairs = [pair(str(k), [[k % 2, 0]], [[1, 0]]) for k in range(4)]
     assert check_metric(lambda: metric("ab"), pairs, "miou")["frames"] == 4

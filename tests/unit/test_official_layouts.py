@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from unit import layouts_made as made
+from unit.argoverse_made import write_argoverse2
+from unit.lanes_made import write_culane
 from unit.nuscenes_made import write_nuscenes
+from unit.waymo_made import write_waymo
 
 from drivetrain import DataError
 from drivetrain.data import convert, open_dataset
@@ -12,10 +15,13 @@ from drivetrain.looking import sheet_of_shards
 from drivetrain.testing.datasets import check_dataset
 
 LAYOUTS = {
+    "argoverse2": (write_argoverse2, "val", {"boxes": True, "lidar": True}),
     "bdd100k": (made.write_bdd100k, "val", {"labels": ["detection", "drivable"]}),
     "bdd100k semantic": (made.write_bdd100k_semantic, "val", {"labels": ["semantic"]}),
     "cityscapes": (made.write_cityscapes, "train", {"boxes": True}),
     "coco": (made.write_coco, "val2017", {}),
+    "culane": (write_culane, "train", {}),
+    "waymo": (write_waymo, "training", {"lidar": True}),
     "nuscenes": (write_nuscenes, "v1.0-mini", {"lidar": True}),
     "kitti": (made.write_kitti, "train", {}),
     "kitti_tracking": (made.write_kitti_tracking, "training", {}),

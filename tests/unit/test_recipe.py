@@ -248,7 +248,7 @@ def test_all_that_is_wrong_is_told_at_once_in_order_of_lines(refused):
         "a.yaml:18: train.steps: is needed: optimizer steps of the whole schedule",
         "a.yaml:18: train.clip: expected a number greater than 0, not -1",
         "a.yaml:18: train.log_every: expected an integer, not 1.5",
-        "a.yaml:19: gates.miou: expected min or max",
+        "a.yaml:19: gates.miou: expected min, max, max_drop or max_rise",
     ]
     for line, near in (("seeed", "'seed'"), ("'flipp'", "'flip'"), ("train.step:", "'steps'"), ("'lraspp'", "'lraspp_mobile")):
         after = told[told.index(line) :].splitlines()[1]
@@ -282,6 +282,7 @@ def test_all_that_is_wrong_is_told_at_once_in_order_of_lines(refused):
         ("metrics.coco_map={}", "@: coco_map scores object_detection, which the model does not do\n  metrics for "),
         ("gates.mioo.min=1", "@: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
         ("gates.miou.least=1", "@: no such key"),
+        ("evaluation.slices={rain: tags.weather = 'rain'}", "@: cannot read '='"),
         ("checkpoint.best=mioo", "@: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
         ("data.val=null", "@: is needed, since the recipe evaluates"),
         ("data.train.city.enabled=false", "a.yaml:4: data.train: no source is enabled"),

@@ -103,7 +103,8 @@ def test_a_difference_is_a_table_and_none_is_said(tmp_path, monkeypatch):
     Path("a.yaml").write_text("extends: [demo]\ntrain: {steps: 7}\ngates: {miou: {min: 0.5}}\n")
     steps = str(load_recipe("demo").train.steps)
     rows = [line.split() for line in run("diff", "demo", "a.yaml").stdout.splitlines()]
-    assert rows == [["key", "demo", "a.yaml"], ["train.steps", steps, "7"], ["gates.miou.min", "-", "0.5"]]
+    assert rows[:3] == [["key", "demo", "a.yaml"], ["train.steps", steps, "7"], ["gates.miou.min", "-", "0.5"]]
+    assert rows[3:] == [["gates.miou.min_n", "-", "1"]]
     assert run("diff", "demo", "demo").stdout == "no difference\n"
 
 

@@ -97,6 +97,8 @@ def test_the_command(tmp_path):
     assert said["n_frames"] == said["against"]["n_frames"] == 3
     change = said["difference"]["ap"]["Car"]["bbox"]["easy"]["AP_R11"]
     assert change["low"] <= change["value"] <= change["high"] and change["value"] > 0
+    done = drivetrain(*command, "--where", "key == '000003'", "--where", "key != '000003'", "--json")
+    assert [part["n_frames"] for part in json.loads(done.stdout)["slices"].values()] == [1, 3], done.stderr
     wrong = drivetrain("score", "kiti", *command[2:])
     assert wrong.returncode == 2 and "no scorer 'kiti'" in wrong.stderr and "did you mean 'kitti'" in wrong.stderr
     wrong = drivetrain(*command, "--classes", 3)

@@ -10,11 +10,30 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torchvision.transforms.v2 import functional as referee
 
-from drivetrain import CameraSample, Rng, View
+from drivetrain import IGNORE, CameraSample, Optics, RecipeError, Rng, View
 from drivetrain.plugins.transforms import drivetrain_transforms
 from drivetrain.plugins.transforms.colour import Colour, colour_matrix
-from drivetrain.plugins.transforms.config import ColourConfig, FlipConfig, RandomScaleCropConfig, ResizeConfig
-from drivetrain.plugins.transforms.geometry import Flip, RandomScaleCrop, Resize
+from drivetrain.plugins.transforms.config import (
+    BlurConfig,
+    ColourConfig,
+    CopyPasteConfig,
+    FlipConfig,
+    FogConfig,
+    JpegConfig,
+    LetterboxConfig,
+    MosaicConfig,
+    NightConfig,
+    NoiseConfig,
+    RainConfig,
+    RandomScaleCropConfig,
+    ResizeConfig,
+    RoiConfig,
+)
+from drivetrain.plugins.transforms.copy_paste import CopyPaste
+from drivetrain.plugins.transforms.degrade import Blur, Jpeg, Noise, line_kernel
+from drivetrain.plugins.transforms.geometry import Flip, Letterbox, RandomScaleCrop, Resize, Roi
+from drivetrain.plugins.transforms.mosaic import Mosaic
+from drivetrain.plugins.transforms.weather import FAR, Fog, Night, Rain, fogged, road_distances
 from drivetrain.testing import check_transform
 
 LENGTHS = st.integers(1, 4000)
@@ -33,6 +52,16 @@ def sample(image: np.ndarray) -> CameraSample:
         RandomScaleCrop(RandomScaleCropConfig(size=(80, 100), scale=(0.6, 1.7))),
         Flip(FlipConfig(p=0.5)),
         Colour(ColourConfig(strength=0.3, hue=0.1)),
+        Letterbox(LetterboxConfig(size=(100, 90))),
+        Roi(RoiConfig(share=(0.3, 0.25), horizon=0.4)),
+        Blur(BlurConfig(p=1, length=(3, 5))),
+        Noise(NoiseConfig(p=1)),
+        Jpeg(JpegConfig(p=1)),
+        Fog(FogConfig(p=1, visibility=(400, 800))),
+        Rain(RainConfig(p=1, amount=(0.2, 0.5))),
+        Night(NightConfig(p=1, headlights=False)),
+        Mosaic(MosaicConfig(size=(110, 150), p=0.8)),
+        CopyPaste(CopyPasteConfig(p=0.8)),
     ],
     ids=lambda t: type(t).__name__,
 )
@@ -40,9 +69,10 @@ def test_conforms(transform):
     check_transform(transform)
 
 
-def test_only_resize_is_left_in_evaluation():
-    assert not Resize.training_only
-    assert all(t.training_only for t in (RandomScaleCrop, Flip, Colour))
+def test_what_is_left_in_evaluation():
+    assert not any(t.training_only for t in (Resize, Letterbox, Roi))
+    others = (RandomScaleCrop, Flip, Colour, Blur, Noise, Jpeg, Fog, Rain, Night, Mosaic, CopyPaste)
+    assert all(t.training_only for t in others)
 
 
 def test_declarations_load():
@@ -127,6 +157,166 @@ def test_strength_0_changes_nothing_and_more_changes_in_bounds():
     assert min(levels) >= 80 and max(levels) <= 120 and len(levels) > 30
 
 
+# ---------------------------------------------------------------- cameras
+
+
+def camera(pitch: float = 0.0, yaw: float = 0.0) -> Optics:
+    """A camera 1.6 m above the road, looking ahead, turned down by ``pitch`` and to the left by ``yaw`` radians."""
+    ahead = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # x right, y down, z forward, in a frame of x forward, y left
+    c, s = np.cos(pitch), np.sin(pitch)
+    down = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    left = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = left @ down @ ahead, (1.5, 0, 1.6)
+    return Optics(np.array([[900.0, 0, 700], [0, 950, 380], [0, 0, 1]]), pose)
+
+
+def pixel(intrinsics: np.ndarray, optics: Optics, point: tuple[float, float, float]) -> np.ndarray:
+    x, y, z = intrinsics @ (np.linalg.inv(optics.sensor_to_ego) @ (*point, 1))[:3]
+    return np.array([x / z, y / z])
+
+
+@pytest.mark.parametrize("pitch, yaw", [(0, 0), (0.1, 0), (-0.05, 0.0), (0.07, 0.8)])
+def test_the_horizon_is_where_far_level_points_are_seen(pitch, yaw):
+    optics = camera(pitch, yaw)
+    far = (1e7 * np.cos(yaw), 1e7 * np.sin(yaw), 0)
+    view = View.identity(720, 1280, optics)
+    assert view.horizon == pytest.approx(pixel(optics.intrinsics, optics, far)[1], abs=0.01)
+    assert view.scaled(360, 640).shifted(0, -20, (300, 640)).horizon == pytest.approx(view.horizon / 2 - 20)
+    assert View.identity(720, 1280).horizon is None
+
+
+def test_intrinsics_follow_the_view_and_a_mirror_turns_the_world():
+    optics, point = camera(0.03), (20, 3, 1)
+    view = View.identity(720, 1280, optics).scaled(360, 960).shifted(-30, 15, (300, 900))
+    expected = view.matrix @ (*pixel(optics.intrinsics, optics, point), 1)
+    assert np.allclose(pixel(view.intrinsics, optics, point), expected[:2])
+    mirrored = Flip(FlipConfig(p=1)).view(view, Rng(0))
+    assert mirrored.intrinsics[0, 0] > 0 and mirrored.intrinsics[1, 1] > 0
+    x, y = pixel(mirrored.intrinsics, optics, (20, -3, 1))  # this camera looks straight ahead: left is right
+    assert np.allclose((x, y), (900 - expected[0], expected[1]))
+
+
+@pytest.mark.parametrize("pitch", [0.0, 0.04, -0.3, 0.3])
+def test_a_region_of_interest_has_one_size_and_holds_its_band(pitch):
+    view = View.identity(720, 1280, camera(pitch))
+    seen = Roi(RoiConfig(degrees=(5, 10))).view(view, Rng(0))
+    assert seen.size == (round(950 * (np.tan(np.radians(5)) + np.tan(np.radians(10)))), 1280)
+    top = seen.to_original[1, 2]
+    assert top >= 0 and top + seen.size[0] <= 720
+    if abs(pitch) < 0.1:
+        assert top == pytest.approx(view.horizon - 950 * np.tan(np.radians(5)), abs=0.51)
+
+
+def test_a_region_of_interest_of_an_unknown_camera_is_refused_with_a_remedy():
+    unknown = View.identity(720, 1280)
+    for config, remedy in ((RoiConfig(degrees=(5, 10)), "share"), (RoiConfig(share=(0.1, 0.2)), "horizon")):
+        with pytest.raises(RecipeError, match=f"transforms.roi.{remedy}"):
+            Roi(config).view(unknown, Rng(0))
+    band = Roi(RoiConfig(share=(0.1, 0.2), horizon=0.5)).view(unknown, Rng(0))
+    assert band.size == (216, 1280) and band.to_original[1, 2] == 288
+
+
+@given(SIZES, SIZES)
+def test_letterbox_is_a_centred_fit(size, target):
+    view = Letterbox(LetterboxConfig(size=target)).view(View.identity(*size), Rng(0))
+    height, width = Resize(ResizeConfig(size=target, keep_aspect=True)).view(View.identity(*size), Rng(0)).size
+    x1, y1, x2, y2 = view.boxes(np.array([[0, 0, size[1], size[0]]]))[0]
+    assert view.size == target
+    assert (y2 - y1, x2 - x1) == pytest.approx((height, width), rel=1e-5)
+    assert abs(y1 - (target[0] - y2)) <= 1.01 and abs(x1 - (target[1] - x2)) <= 1.01
+
+
+# ---------------------------------------------------------------- classes that a mirror changes
+
+CLASSES = {"semantic_segmentation": ("road", "left", "right", "text"), "object_detection": ("car", "text")}
+
+
+def mirrored(flip: Flip) -> CameraSample:
+    flip.prepare(CLASSES)
+    view = flip.view(View.identity(2, 4), Rng(0))
+    boxes = np.array([[0, 0, 1, 1], [1, 1, 2, 2]], np.float32)
+    targets = {
+        "semantic_segmentation": {"mask": np.array([[0, 1, 2, 3], [3, 2, 1, IGNORE]], np.uint8)},
+        "object_detection": {"boxes": boxes, "classes": np.array([0, 1]), "ignore_boxes": np.zeros((0, 4), np.float32)},
+    }
+    return flip.pixels(CameraSample(np.zeros((2, 4, 3), np.uint8), view, (2, 4), targets), Rng(1))
+
+
+def test_a_flip_ignores_what_it_makes_wrong():
+    out = mirrored(Flip(FlipConfig(p=1, ignore=["text"]))).targets
+    assert out["semantic_segmentation"]["mask"].tolist() == [[0, 1, 2, IGNORE], [IGNORE, 2, 1, IGNORE]]
+    detection = out["object_detection"]
+    assert detection["classes"].tolist() == [0] and detection["classes"].dtype == np.int64
+    assert detection["boxes"].tolist() == [[0, 0, 1, 1]] and detection["ignore_boxes"].tolist() == [[1, 1, 2, 2]]
+    unmirrored = mirrored(Flip(FlipConfig(p=0, ignore=["text"]))).targets
+    assert unmirrored["semantic_segmentation"]["mask"].tolist() == [[0, 1, 2, 3], [3, 2, 1, IGNORE]]
+
+
+def test_classes_that_are_not_there_are_refused_with_near_names():
+    with pytest.raises(RecipeError, match="did you mean 'text'"):
+        Flip(FlipConfig(ignore=["texts"])).prepare(CLASSES)
+    with pytest.raises(RecipeError, match="copy_paste: no class 'left'"):
+        CopyPaste(CopyPasteConfig(classes=["left"])).prepare(CLASSES)
+
+
+# ---------------------------------------------------------------- weather and sensors
+
+
+def test_fog_is_koschmieders_law_of_the_depth():
+    depth = np.array([[10.0, 50], [200, 1000]], np.float32)
+    image = np.full((2, 2, 3), 60, np.uint8)
+    targets = {"depth_estimation": {"depth": depth}}
+    out = fogged(CameraSample(image, View.identity(2, 2), (2, 2), targets), 100.0, (200, 200, 200))
+    clear = 0.05 ** (depth / 100)  # at the meteorological range a contrast of 5% is left
+    assert np.abs(out[..., 0] - (60 * clear + 200 * (1 - clear))).max() <= 1
+
+
+def test_without_depth_a_flat_road_tells_how_far_a_row_is():
+    optics = Optics(camera(0.05).intrinsics, camera(0.05).sensor_to_ego)
+    view = View.identity(720, 1280, optics)
+    metres = road_distances(view, FAR)
+    assert (metres[: int(view.horizon)] == FAR).all() and (np.diff(metres) <= 0).all()
+    y = pixel(optics.intrinsics, optics, (31.5, 0, 0.1))[1]  # 30 m ahead of a camera that is 1.5 m above this point
+    assert metres[int(y)] == pytest.approx(30, rel=0.05)
+
+
+@pytest.mark.parametrize("transform", [Fog(FogConfig(p=1)), Rain(RainConfig(p=1)), Night(NightConfig(p=1))])
+def test_weather_takes_contrast_and_night_takes_light(transform):
+    image = np.random.default_rng(3).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    image = np.repeat(np.repeat(image, 4, 0), 4, 1)
+    out = transform.pixels(sample(image.copy()), Rng(5)).image
+    assert out.std() < 0.9 * image.std()
+    if isinstance(transform, Night):
+        assert out.mean() < 0.6 * image.mean() and out[:100].mean() < 0.4 * image[:100].mean()
+
+
+@pytest.mark.parametrize("length, angle", [(5, 0.0), (9, np.pi / 2), (12.5, 0.7)])
+def test_a_motion_is_a_centred_line_of_its_length(length, angle):
+    kernel = line_kernel(length, angle)
+    rows, columns = np.nonzero(kernel)
+    assert kernel.sum() == pytest.approx(1) and kernel.shape[0] % 2 == 1
+    assert np.allclose(kernel, kernel[::-1, ::-1], atol=1e-6)
+    reach = np.hypot(np.ptp(rows), np.ptp(columns))
+    assert length - 1.5 <= reach <= length + 2
+
+
+def test_noise_has_its_deviation_and_is_the_keys_own():
+    grey = np.full((200, 200, 3), 128, np.uint8)
+    noise = Noise(NoiseConfig(p=1, sigma=(8, 8)))
+    one, two, other = (noise.pixels(sample(grey.copy()), Rng(key)).image for key in (1, 1, 2))
+    assert 7.5 < one.astype(float).std() < 8.5 and abs(one.astype(float).mean() - 128) < 0.5
+    assert np.array_equal(one, two) and not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", [Blur, Noise, Jpeg, Fog, Rain, Night])
+def test_a_probability_of_0_changes_nothing(kind):
+    import importlib
+
+    config = getattr(importlib.import_module("drivetrain.plugins.transforms.config"), f"{kind.__name__}Config")
+    assert np.array_equal(kind(config(p=0)).pixels(sample(IMAGE.copy()), Rng(0)).image, IMAGE)
+
+
 @pytest.mark.parametrize(
     "config, values",
     [
@@ -135,6 +325,12 @@ def test_strength_0_changes_nothing_and_more_changes_in_bounds():
         (RandomScaleCropConfig, {"size": [4, 4], "scale": [2, 1]}),
         (FlipConfig, {"p": 1.1}),
         (ColourConfig, {"strength": 1}),
+        (RoiConfig, {}),
+        (RoiConfig, {"share": [0.1, 0.2], "degrees": [5, 5]}),
+        (RoiConfig, {"degrees": [0, 90]}),
+        (BlurConfig, {"sigma": [2, 1]}),
+        (BlurConfig, {"kinds": []}),
+        (FogConfig, {"visibility": [0, 10]}),
     ],
 )
 def test_configs_refuse(config, values):

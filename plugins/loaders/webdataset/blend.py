@@ -62,11 +62,11 @@ class Blend:
             shards[mine], places[mine] = self._lines[number].draw(slot, int(draws[mine[0]]), len(mine))
         return shards, places
 
-    def replacement(self, position: int, attempt: int) -> tuple[int, int]:
-        """Another sample of the same line and pool."""
+    def replacement(self, position: int, attempt: int, of: int = 0) -> tuple[int, int]:
+        """Another sample of the same line and pool (`Order.replacement`)."""
         slot = position % self._slots
         lines, draws = self.lines(slot, position // self._slots, 1)
-        return self._lines[int(lines[0])].replacement(int(draws[0]) * self._slots + slot, attempt)
+        return self._lines[int(lines[0])].replacement(int(draws[0]) * self._slots + slot, attempt, of)
 
     def lines(self, slot: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """int64 [count]: which line each place draws from, and its how manieth draw of this slot it is."""

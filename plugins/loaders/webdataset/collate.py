@@ -189,7 +189,14 @@ def _camera(samples: list[CameraSample], canvas: Canvas, lease: Lease) -> Camera
         targets=targets,
         labelled={task: _labelled(task, mask, targets[task]) for task, mask in classes.items()},
         labelled_classes=classes,
+        intrinsics=torch.from_numpy(_intrinsics(samples)),
     )
+
+
+def _intrinsics(samples: Sequence[CameraSample]) -> np.ndarray:
+    unknown = np.zeros((3, 3))
+    found = [sample.view.intrinsics for sample in samples]
+    return np.stack([unknown if one is None else one for one in found]).astype(np.float32)
 
 
 def _labelled(task: str, classes: Tensor, targets: dict[str, Tensor]) -> Tensor:

@@ -63,9 +63,10 @@ class Draws:
         """Places ``start`` to ``start + count`` of ``slot``: shards, counted through all sources, and places in them."""
         return (self._blend or self._lines[_ALL]).draw(slot, start, count)
 
-    def replacement(self, position: int, attempt: int) -> tuple[int, int]:
-        """Another sample from where ``position`` is drawn, chosen by hash(position, attempt)."""
-        return (self._blend or self._lines[_ALL]).replacement(position, attempt)
+    def replacement(self, position: int, attempt: int, of: int = 0) -> tuple[int, int]:
+        """Another sample from where ``position`` is drawn, chosen by hash(position, attempt); ``of`` as in
+        `Order.replacement`."""
+        return (self._blend or self._lines[_ALL]).replacement(position, attempt, of)
 
     # ---- going on
 

@@ -57,10 +57,10 @@ class Line:
             done += n
         return shards, places
 
-    def replacement(self, position: int, attempt: int) -> tuple[int, int]:
+    def replacement(self, position: int, attempt: int, of: int = 0) -> tuple[int, int]:
         """Another sample of the pool that ``position`` draws from (`Order.replacement`)."""
         generation = self._generations[self._number(position)]
-        shard, place = generation.order.replacement(position - generation.first, attempt)
+        shard, place = generation.order.replacement(position - generation.first, attempt, of)
         shards, places = generation.picked.resolve(np.array([shard]), np.array([place]))
         return int(shards[0]), int(places[0])
 

@@ -64,13 +64,14 @@ class Order:
                 done += n
         return shards, places
 
-    def replacement(self, position: int, attempt: int) -> tuple[int, int]:
+    def replacement(self, position: int, attempt: int, of: int = 0) -> tuple[int, int]:
         """Another sample of the pool that ``position`` draws from, chosen by hash(position, attempt); of the whole set
-        where several attempts were in vain, since a pool may be as small as one sample."""
+        where several attempts were in vain, since a pool may be as small as one sample. ``of``: 0 for the sample itself,
+        n for its n-th partner, whose attempt 0 is the partner; it may be the sample."""
         with self._lock:
             at = self._locate(position % self.slots, position // self.slots)
             low, high = (at.low, at.high) if attempt < _IN_POOL else (0, self.total)
-            line = low + hash_key(self._key, position, attempt) % (high - low)
+            line = low + hash_key(self._key, position, attempt, *([of] if of else [])) % (high - low)
             shards, places = self._on_shards(at.epoch, np.array([line]))
         return int(shards[0]), int(places[0])
 

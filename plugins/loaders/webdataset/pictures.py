@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ def _lanes(lanes: Lanes, view: View) -> Lanes:
     return dataclasses.replace(lanes, points=[view.points(line) for line in lanes.points])
 
 
-def _pixels(camera: Camera, size: tuple[int, int]) -> dict[str, Encoded]:
+def _pixels(camera: Camera, size: tuple[int, int]) -> dict[str, Any]:
     labels = {label: value for label in PIXEL_LABELS if isinstance(value := getattr(camera, label), Encoded)}
     return {label: _resized(label, value, size) for label, value in labels.items()}
 

@@ -7,7 +7,7 @@ boxes thus agree exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +66,8 @@ def place(view: View, height: int, width: int, grids: tuple[int, ...], straight:
             break
         if grid == 1 or (x.suits(straight) and y.suits(straight)):
             (sx, tx), (sy, ty) = x.scale_and_shift(grid), y.scale_and_shift(grid)
-            return Placement(View(np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1.0]]), view.size), x, y, grid)
+            moved = replace(view, matrix=np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1.0]]))
+            return Placement(moved, x, y, grid)
     nothing = _Axis(0, 0, 0, 0, False)
     return Placement(view, nothing, nothing, 1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from drivetrain import (
     Encoded,
     Frame,
     LidarSample,
+    Optics,
     RecipeError,
     Rng,
     Sample,
@@ -33,6 +34,7 @@ from drivetrain import (
 
 from .decode import draw_image, grids
 from .joins import Joined
+from .mixing import Mixing, Shown, instances_in, told_of_partner
 from .placement import place
 from .rasters import rasters_of
 from .reader import ShardSet
@@ -44,6 +46,8 @@ Output = tuple[np.ndarray, ...]
 """What is written into: the image uint8 [H, W, 3], then the `rasters.Raster` of each task that has one."""
 Outputs = Callable[[str, tuple[int, int]], Output]
 """(picture, (height, width)) -> where it goes; pictures are named as in `Sample.pictures`."""
+Partner = Callable[[int], "tuple[Frame, OpenSource, str]"]
+"""number -> a partner's frame, its source, and the name of its shard."""
 
 
 @dataclass(frozen=True)
@@ -130,15 +134,21 @@ class SampleMaker:
         self.rasters = rasters_of(spec.tasks)
         pixels = [f"{name}.{raster.label}" for name in cameras for raster in self.rasters]
         self.wanted = Wanted(frozenset([*cameras, *pixels, *spec.lidars]))
+        more = [f"{name}.{label}" for name in cameras for t in spec.transforms.values() for label in t.reads]
+        self.wanted_of_partners = Wanted(self.wanted.stems | {*more})
         self.transforms: dict[str, Transform] = {
             name: transform for name, transform in spec.transforms.items() if training or not transform.training_only
         }
+        mixes = training and any(transform.partners for transform in self.transforms.values())
+        self._mixing = Mixing(self.transforms) if mixes else None
 
     def make(self, frame: Frame, source: OpenSource, position: int, outputs: Outputs, where: str,
-             history: Sequence[Frame] = ()) -> Sample:  # fmt: skip
-        """Raises Damage for what cannot be decoded, DataError for labels that contradict the source's classes."""
+             history: Sequence[Frame] = (), partner: Partner | None = None) -> Sample:  # fmt: skip
+        """``partner(number)`` reads one of the frame's partners. Raises Damage for what cannot be decoded, DamagedPartner
+        where it is a partner, DataError for labels that contradict the source's classes."""
         labels: dict[str, Camera] = {}
-        cameras = self._cameras(frame, source, position, outputs, where, "", labels)
+        partner = partner and cache(partner)
+        cameras = self._cameras(frame, source, position, outputs, where, "", labels, partner)
         past = [
             self._cameras(earlier, source, position, outputs, where, f"@{back}")
             for back, earlier in zip(range(len(history), 0, -1), history)
@@ -148,29 +158,74 @@ class SampleMaker:
         return Sample(frame.key, position, cameras, truth, lidars, tuple(past))
 
     def _cameras(self, frame: Frame, source: OpenSource, position: int, outputs: Outputs, where: str, back: str,
-                 labels: dict[str, Camera] | None = None) -> dict[str, CameraSample]:  # fmt: skip
+                 labels: dict[str, Camera] | None = None, partner: Partner | None = None
+                 ) -> dict[str, CameraSample]:  # fmt: skip
         """The frame's pictures, drawn to ``NAME`` + ``back``; in evaluation its ``labels`` in the recipe's classes too."""
         cameras = {}
         for name in self.cameras:
-            what = f"frame {frame.key!r} in {where}, camera {name!r}"
-            if name not in frame.cameras:
-                raise DataError(f"{what}: the frame has no such camera: it has {', '.join(frame.cameras) or 'none'}")
-            camera = frame.cameras[name]
-            pixels = {raster.task: checked_pixels(camera, raster, what) for raster in self.rasters}
-            cameras[name] = self._camera(camera, pixels, source, position, partial(outputs, name + back), what)
+            picture = self._picture(frame, source, name, where)
+            draw = partial(self._drawn, outputs=partial(outputs, name + back))
+            if self._mixing is None or partner is None:
+                cameras[name] = self._plain(picture, position, draw)
+            else:
+                cameras[name] = self._mixed(picture, position, draw, name, partner)
             if labels is not None and not self.training:
-                labels[name] = _mapped(camera, pixels, source.readers, what)
+                labels[name] = _mapped(picture.camera, picture.pixels, source.readers, picture.what)
         return cameras
 
-    def _camera(self, camera: Camera, pixels: Pixels, source: OpenSource, position: int,
-                outputs: Callable[[tuple[int, int]], Output], what: str) -> CameraSample:  # fmt: skip
+    def _picture(self, frame: Frame, source: OpenSource, name: str, where: str) -> _Picture:
+        what = f"frame {frame.key!r} in {where}, camera {name!r}"
+        if name not in frame.cameras:
+            raise DataError(f"{what}: the frame has no such camera: it has {', '.join(frame.cameras) or 'none'}")
+        camera = frame.cameras[name]
         if camera.image is None:
             raise Damage(f"{what}: its picture is not there")
-        size = (camera.height, camera.width)
+        pixels = {raster.task: checked_pixels(camera, raster, what) for raster in self.rasters}
+        return _Picture(camera, pixels, source, what)
+
+    def _plain(self, picture: _Picture, position: int, draw: Callable[[_Picture, View], CameraSample]) -> CameraSample:
         rngs = {name: Rng(self.seed, position, name) for name in self.transforms}  # by name: another one shifts none
-        view = View.identity(*size)
+        view = picture.first_view()
         for name, transform in self.transforms.items():
             view = transform.view(view, rngs[name])
+        sample = draw(picture, view)
+        for name, transform in self.transforms.items():
+            sample = transform.pixels(sample, rngs[name])
+        return sample
+
+    def _mixed(self, picture: _Picture, position: int, draw: Callable[[_Picture, View], CameraSample], camera: str,
+               partner: Partner) -> CameraSample:  # fmt: skip
+        """As `_plain`, with partners, of which only those that are taken are read."""
+        assert self._mixing is not None
+        others: dict[int, _Picture] = {}
+
+        def first_view(number: int) -> View:
+            with told_of_partner(number):
+                frame, source, where = partner(number)
+                others[number] = self._picture(frame, source, camera, where)
+            return others[number].first_view()
+
+        def drawn(shown: Shown) -> CameraSample:
+            if shown.number < 0:
+                return draw(picture, shown.view)
+            with told_of_partner(shown.number):
+                sample = self._drawn(others[shown.number], shown.view, outputs=self._aside)
+                if "instances" in shown.reads:
+                    sample.instances = instances_in(others[shown.number].camera, shown.view)
+            return sample
+
+        shown = self._mixing.shown(self.seed, position, picture.first_view(), first_view)
+        return self._mixing.finished(shown, drawn)
+
+    def _aside(self, size: tuple[int, int]) -> Output:
+        """Memory of a partner's own."""
+        return np.empty((*size, 3), np.uint8), *(np.empty(size, raster.dtype) for raster in self.rasters)
+
+    def _drawn(self, picture: _Picture, view: View, outputs: Callable[[tuple[int, int]], Output]) -> CameraSample:
+        """The picture through ``view``, with its targets."""
+        camera, pixels, source, what = picture
+        assert camera.image is not None
+        size = (camera.height, camera.width)
         at = place(view, *size, *grids(camera.image))
         image, *drawn = outputs(view.size)
         draw_image(camera.image, size, at, image)
@@ -184,9 +239,21 @@ class SampleMaker:
             sample.labelled_classes[task] = looked if there else np.zeros_like(looked)
             if task in SHAPES:
                 sample.targets[task] = SHAPES[task](camera, reader.taxonomy, at.view, what)
-        for name, transform in self.transforms.items():
-            sample = transform.pixels(sample, rngs[name])
         return sample
+
+
+class _Picture(NamedTuple):
+    """One camera's reading, its labels that are pictures decoded, where it is from and how messages name it."""
+
+    camera: Camera
+    pixels: Pixels
+    source: OpenSource
+    what: str
+
+    def first_view(self) -> View:
+        camera = self.camera
+        optics = None if camera.intrinsics is None else Optics(camera.intrinsics, camera.sensor_to_ego)
+        return View.identity(camera.height, camera.width, optics)
 
 
 def _sweep(frame: Frame, name: str, where: str) -> LidarSample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from drivetrain import Batch, DataError, DataSpec
 from .draws import Draws
 from .fetching import Fetching
 from .making import Outcome, Request, Samples, Withdrawn
+from .mixing import DamagedPartner
 from .order import evaluation_share
 from .pipeline import Made, Pipeline, Plan
 from .quarantine import VERIFY, Quarantine
@@ -106,29 +107,52 @@ class TrainingStream:
         first, cut = step * self._cut.micro, self._cut
         shards, places = self._draws.draw(slot, first, cut.micro)
         positions = range(first * cut.slots + slot, (first + cut.micro) * cut.slots + slot, cut.slots)
-        return Plan(step, slot, [Request(*row) for row in zip(positions, shards.tolist(), places.tolist())])
+        rows = zip(positions, shards.tolist(), places.tolist())
+        if not self._samples.partners:
+            return Plan(step, slot, [Request(*row) for row in rows])
+        return Plan(step, slot, [Request(*row, partners=self._partners(row[0])) for row in rows])
+
+    def _partners(self, position: int) -> tuple[tuple[int, int], ...]:
+        return tuple(self._partner(position, number) for number in range(self._samples.partners))
+
+    def _partner(self, position: int, number: int, attempt: int = 0) -> tuple[int, int]:
+        """Where partner ``number`` lies: the first from ``attempt`` on that was not withdrawn."""
+        for later in range(attempt, attempt + _ATTEMPTS):
+            shard, place = self._draws.replacement(position, later, of=number + 1)
+            if not self._sources.is_withdrawn(shard, place):
+                return shard, place
+        raise self._withdrawn(_ATTEMPTS, shard)
 
     def _make(self, request: Request, outputs: Outputs) -> Outcome:
-        """A damaged sample is replaced by another one of its pool; an IO failure or a wrong label is not."""
+        """A damaged sample, or partner, is replaced by another one of its pool; an IO failure or a wrong label is not."""
         outcome, tried = Outcome(), set[Request]()
         for attempt in range(_ATTEMPTS):
             if request not in tried:
                 try:
                     self._maker.make(request, outputs, outcome)
                     return outcome
+                except DamagedPartner as damage:
+                    outcome.damage.append(self._samples.record(request.partner(damage.number), damage))
+                    another = self._partner(request.position, damage.number, attempt + 1)
+                    request = request.with_partner(damage.number, another)
+                    continue
                 except Withdrawn:
                     outcome.withdrawn = True
                     tried.add(request)
                 except Damage as damage:
                     outcome.damage.append(self._samples.record(request, damage))
                     tried.add(request)
-            request = Request(request.position, *self._draws.replacement(request.position, attempt))
+            shard, place = self._draws.replacement(request.position, attempt)
+            request = replace(request, shard=shard, place=place)
         if not outcome.damage:
-            raise DataError(f"{len(tried)} samples in a row were withdrawn", where=self._sources.path(request.shard),
-                            remedy="leave this source out, or write the set again from what is left")  # fmt: skip
+            raise self._withdrawn(len(tried), request.shard)
         last = outcome.damage[-1]
-        raise DataError(f"{len(tried)} samples in a row are damaged, the last one {last['key']!r}: {last['why']}",
+        raise DataError(f"{len(outcome.damage)} samples in a row are damaged, the last one {last['key']!r}: {last['why']}",
                         where=last["shard"], remedy=VERIFY)  # fmt: skip
+
+    def _withdrawn(self, count: int, shard: int) -> DataError:
+        return DataError(f"{count} samples in a row were withdrawn", where=self._sources.path(shard),
+                         remedy="leave this source out, or write the set again from what is left")  # fmt: skip
 
     def _note_damage(self, made: Made) -> None:
         records = [record for outcome in made.outcomes for record in outcome.damage]

@@ -95,12 +95,12 @@ def box_targets(camera: Camera, taxonomy: Taxonomy, view: View, what: str) -> Ta
     ids = _as_seen(ids, taxonomy, view)
     ignore = boxes.ignore | (ids == IGNORE)
     moved = view.boxes(boxes.xyxy)
-    clipped, area = _clip(moved, view.size), _area(moved)
+    clipped, area = _clip(moved, view.bounds), _area(moved)
     visible = (clipped[:, 2:] - clipped[:, :2] >= 1).all(1)
     learnt = visible & ~ignore & (_area(clipped) >= _VISIBLE * area)
     ignored = clipped[visible & ignore]
     if camera.ignore_regions is not None:
-        regions = _clip(view.boxes(camera.ignore_regions), view.size)
+        regions = _clip(view.boxes(camera.ignore_regions), view.bounds)
         ignored = np.concatenate([ignored, regions[(regions[:, 2:] - regions[:, :2] >= 1).all(1)]])
     return {"boxes": clipped[learnt], "classes": ids[learnt], "ignore_boxes": ignored}
 
@@ -111,7 +111,7 @@ def lane_targets(camera: Camera, taxonomy: Taxonomy, view: View, what: str) -> T
     found: list[tuple[np.ndarray, int]] = []
     if camera.lanes is not None:
         lanes, ids = taxonomy.map_lanes(camera.lanes, what)
-        seen = [clip_line(view.points(line), view.size) for line in lanes.points]
+        seen = [_cut(view.points(line), view.bounds) for line in lanes.points]
         found = [(line, id) for line, id in zip(seen, _as_seen(ids, taxonomy, view)) if len(line) and id != IGNORE]
     longest = max((len(line) for line, _ in found), default=0)
     points, valid = np.zeros((len(found), longest, 2), np.float32), np.zeros((len(found), longest), bool)
@@ -129,9 +129,16 @@ def _as_seen(ids: np.ndarray, taxonomy: Taxonomy, view: View) -> np.ndarray:
     return taxonomy.mirrored[ids.clip(0)].astype(np.int64) if view.mirrors else ids
 
 
-def _clip(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    height, width = size
-    return boxes.clip(0, np.array([width, height, width, height], np.float32))
+def _cut(line: np.ndarray, bounds: tuple[int, int, int, int]) -> np.ndarray:
+    """The longest piece of a polyline [K, 2] inside ``bounds``."""
+    x1, y1, x2, y2 = bounds
+    corner = np.array([x1, y1], np.float32)
+    return clip_line(line - corner, (max(0, y2 - y1), max(0, x2 - x1))) + corner
+
+
+def _clip(boxes: np.ndarray, bounds: tuple[int, int, int, int]) -> np.ndarray:
+    x1, y1, x2, y2 = bounds
+    return boxes.clip(np.array([x1, y1, x1, y1], np.float32), np.array([x2, y2, x2, y2], np.float32))
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:

@@ -17,4 +17,5 @@ def drivetrain_metrics():
 @hookimpl
 def drivetrain_scorers():
     return [ScorerPlugin(name="coco", about="COCO's twelve figures of 2D boxes, from COCO json (pycocotools)",
+                         config="drivetrain.plugins.metrics.coco_map.config:CocoScorerConfig",
                          factory="drivetrain.plugins.metrics.coco_map.scorer:build")]  # fmt: skip

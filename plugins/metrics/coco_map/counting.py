@@ -19,6 +19,7 @@ FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
            "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large")  # fmt: skip
 AREAS = ("all", "small", "medium", "large")
 DETECTIONS = (1, 10, 100)
+RECALLS = np.linspace(0, 1, 101)
 
 
 class Cell(NamedTuple):
@@ -31,6 +32,16 @@ class Cell(NamedTuple):
     wanted: np.ndarray  # int64 [pictures], labels to be found
 
 
+class Pairs(NamedTuple):
+    """What was matched at an IoU of .5, in the order of the rows of labels and of detections."""
+
+    of_label: np.ndarray  # int64 [labels], the detection that found it, -1 for none
+    wanted: np.ndarray  # bool [labels], to be found
+    of_detection: np.ndarray  # int64 [detections], the label that it found, -1 for none
+    hit: np.ndarray  # bool [detections]
+    miss: np.ndarray  # bool [detections]; neither: in a crowd, or beyond the best 100 of its picture and class
+
+
 class Matched:
     """Official COCO data, matched. ``dataset`` as in a COCO json with boxes as annotations; ``detections`` with scores.
 
@@ -38,12 +49,13 @@ class Matched:
 
     def __init__(self, dataset: dict, detections: list[dict], images: Sequence):
         evaluation = _matched(dataset, detections, images)
-        self.recalls = evaluation.params.recThrs
         self.images = list(evaluation.params.imgIds)
         self.classes: list[int] = list(evaluation.params.catIds)
         grid = iter(evaluation.evalImgs)
         rows = [[[next(grid) for _ in self.images] for _ in AREAS] for _ in self.classes]
         self.cells = [[_cell(row, len(self.images)) for row in areas] for areas in rows]
+        seen = [e for areas in rows for e in areas[0] if e is not None]
+        self.pairs = _pairs(seen, len(dataset["annotations"]), len(detections))
 
     def figures(self, times: np.ndarray) -> tuple[dict[str, float | None], list[dict[str, float | None]]]:
         """The twelve figures with picture k (of `images`) counted ``times[k]`` times, and those of every class; None where
@@ -54,20 +66,21 @@ class Matched:
             for size, cell in enumerate(areas):
                 wanted = int(cell.wanted @ times)
                 if wanted:
-                    precision[number, size] = self._precision(cell, times, wanted)
+                    precision[number, size] = average_precision(cell.hit, cell.miss, times[cell.pictures], wanted)
                     recall[number, size] = _recall(cell, times, wanted)
         classes = [_named(precision[k : k + 1], recall[k : k + 1]) for k in range(len(self.classes))]
         return _named(precision, recall), classes
 
-    def _precision(self, cell: Cell, times: np.ndarray, wanted: int) -> np.ndarray:
-        """float64 [10]: the mean over 101 recalls of the best precision from there on."""
-        weights = times[cell.pictures]
-        hits = np.cumsum(cell.hit * weights, 1, dtype=np.float64)
-        misses = np.cumsum(cell.miss * weights, 1, dtype=np.float64)
-        best = np.maximum.accumulate((hits / (hits + misses + np.spacing(1)))[:, ::-1], 1)[:, ::-1]
-        best = np.concatenate([best, np.zeros((len(best), 1))], 1)  # 0 beyond the last recall
-        recall = hits / wanted
-        return np.array([line[np.searchsorted(r, self.recalls, side="left")].mean() for line, r in zip(best, recall)])
+
+def average_precision(hit: np.ndarray, miss: np.ndarray, weights: np.ndarray, wanted: int) -> np.ndarray:
+    """float64 [T]: the mean over 101 recalls of the best precision from there on. ``hit`` and ``miss`` bool [T, N], ranked;
+    detection k counts ``weights[k]`` times, of ``wanted`` > 0 labels."""
+    hits = np.cumsum(hit * weights, 1, dtype=np.float64)
+    misses = np.cumsum(miss * weights, 1, dtype=np.float64)
+    best = np.maximum.accumulate((hits / (hits + misses + np.spacing(1)))[:, ::-1], 1)[:, ::-1]
+    best = np.concatenate([best, np.zeros((len(best), 1))], 1)  # 0 beyond the last recall
+    recall = hits / wanted
+    return np.array([line[np.searchsorted(r, RECALLS, side="left")].mean() for line, r in zip(best, recall)])
 
 
 def _recall(cell: Cell, times: np.ndarray, wanted: int) -> np.ndarray:
@@ -119,3 +132,16 @@ def _cell(pictures: list[dict | None], count: int) -> Cell:
     rank = [np.arange(len(e["dtScores"])) for _, e in there]
     one, two = (np.concatenate([np.zeros(0, np.int64), *lists])[order] for lists in (numbers, rank))
     return Cell(one, two, matches & ~ignored, ~matches & ~ignored, wanted)
+
+
+def _pairs(seen: list[dict], labels: int, detections: int) -> Pairs:
+    """From pycocotools' records of boxes of all sizes. Its ids are places from 1 (`_indexed`), 0 is none."""
+    pairs = Pairs(np.full(labels, -1), np.zeros(labels, bool), np.full(detections, -1), *np.zeros((2, detections), bool))
+    for e in seen:
+        own, found = np.asarray(e["gtIds"], np.int64) - 1, np.asarray(e["dtIds"], np.int64) - 1
+        taken, ignored = e["dtMatches"][0].astype(np.int64), e["dtIgnore"][0].astype(bool)
+        pairs.wanted[own] = np.asarray(e["gtIgnore"]) == 0
+        pairs.of_label[own] = e["gtMatches"][0].astype(np.int64) - 1
+        pairs.of_detection[found] = taken - 1
+        pairs.hit[found], pairs.miss[found] = (taken > 0) & ~ignored, (taken == 0) & ~ignored
+    return pairs

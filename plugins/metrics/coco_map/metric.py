@@ -6,6 +6,8 @@ How a Frame's labels are read (Lin et al., Microsoft COCO, 2014, and the evaluat
 - An ignored box of no class of the recipe, and every ignore region, is a crowd of all classes.
 - In a picture that was not searched for a class, the class's labels and detections do not count.
 - A box's area is ``attributes["area"]`` where given (COCO's own is the mask's), else its width times its height.
+- A box's distance is ``attributes["distance"]`` in metres where given, else that of KITTI's ``location`` from the camera or of
+  nuScenes' ``translation`` from the car, along the ground.
 - Equal scores are ranked by the pictures' keys, then by their order in the prediction, so figures do not depend on ranks.
 """
 
@@ -16,9 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from drivetrain import Boxes, Camera, DataError, Frame, MetricContext, Prediction
+from drivetrain import Boxes, Camera, CameraLabels, MetricContext, PictureMetric
 
+from . import kinds
 from .counting import Matched
+from .outcomes import Outcomes, Sides
 
 _FIGURES = ("coco_map", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -28,52 +32,50 @@ class _Truth(NamedTuple):
     classes: np.ndarray  # int16 [N]
     crowd: np.ndarray  # bool [N]
     area: np.ndarray  # float64 [N]
+    distance: np.ndarray  # float32 [N], NaN where unknown
 
 
 class _Detections(NamedTuple):
     xyxy: np.ndarray  # float32 [N, 4]
     classes: np.ndarray  # int16 [N]
     scores: np.ndarray  # float32 [N]
+    distance: np.ndarray  # float32 [N]
 
 
-State = dict[tuple[str, str], tuple[_Truth, _Detections]]
+_Picture = tuple[_Truth, _Detections]
 
 
 def build(config: None, context: MetricContext) -> CocoMap:
-    return CocoMap(context.task, context.classes)
+    return CocoMap(context)
 
 
-class CocoMap:
-    """The metric ``coco_map`` of ``classes``. Its state holds each picture's boxes as a few small arrays."""
+class CocoMap(PictureMetric):
+    """The metric ``coco_map``. Of a picture its boxes are kept, as a few small arrays."""
 
-    def __init__(self, task: str, classes: tuple[str, ...]):
-        self.task, self.classes = task, classes
-        self._id = {name: number for number, name in enumerate(classes)}
-        self._pictures: State = {}
+    def __init__(self, context: MetricContext):
+        super().__init__(context)
+        self._id = {name: number for number, name in enumerate(self.classes)}
 
-    def update(self, prediction: Prediction, truth: Frame) -> None:
-        """Keep the boxes of every predicted camera that has labels. Raises DataError for a frame that came before, and
-        ValueError for predicted boxes without scores or of an unknown class."""
-        for name, predicted in prediction.cameras.items():
-            camera = truth.cameras[name]
-            if camera.boxes is not None:
-                labels = self._truth(camera.boxes, camera.ignore_regions)
-                detections = self._detections(predicted.boxes, f"frame {truth.key!r}, {name}")
-                kept = self._looked_for(camera)
-                picture = _Truth(*_of_classes(labels, kept)), _Detections(*_of_classes(detections, kept))
-                self.merge({(truth.key, name): picture})
+    def match(self, predicted: CameraLabels, camera: Camera, what: str) -> _Picture | None:
+        """Raises ValueError for predicted boxes without scores or of an unknown class."""
+        if camera.boxes is None:
+            return None
+        kept = self._looked_for(camera)
+        labels, detections = self._truth(camera.boxes, camera), self._detections(predicted.boxes, camera, what)
+        return _Truth(*_of_classes(labels, kept)), _Detections(*_of_classes(detections, kept))
 
     def _looked_for(self, camera: Camera) -> list[int]:
         names = camera.labelled_classes.get(self.task, self.classes)
         return [self._id[name] for name in names if name in self._id]
 
-    def _truth(self, boxes: Boxes, regions: np.ndarray | None) -> _Truth:
+    def _truth(self, boxes: Boxes, camera: Camera) -> _Truth:
         """The labels; those of no class of the recipe, and the regions, once for every class."""
         assert boxes.ignore is not None
         stray = sorted({n for n, ignore in zip(boxes.names, boxes.ignore) if not ignore and n not in self._id})
         if stray:
             raise ValueError(f"truth holds boxes of {stray}, outside the classes {list(self.classes)}")
-        extra = np.zeros((0, 4), np.float32) if regions is None else np.asarray(regions, np.float32).reshape(-1, 4)
+        regions = np.zeros((0, 4)) if camera.ignore_regions is None else camera.ignore_regions
+        extra = np.asarray(regions, np.float32).reshape(-1, 4)
         own = [[self._id[name]] if name in self._id else range(len(self.classes)) for name in boxes.names]
         classes = [*own, *[range(len(self.classes))] * len(extra)]
         rows = np.repeat(np.arange(len(classes)), [len(ids) for ids in classes])
@@ -81,36 +83,32 @@ class CocoMap:
             np.concatenate([boxes.xyxy, extra])[rows], np.array([i for ids in classes for i in ids], np.int16),
             np.concatenate([boxes.ignore, np.ones(len(extra), bool)])[rows],
             np.concatenate([_areas(boxes.xyxy, boxes.attributes), _areas(extra, None)])[rows],
+            np.concatenate([_distances(boxes, camera), np.full(len(extra), np.nan, np.float32)])[rows],
         )  # fmt: skip
 
-    def _detections(self, boxes: Boxes | None, what: str) -> _Detections:
+    def _detections(self, boxes: Boxes | None, camera: Camera, what: str) -> _Detections:
         if boxes is None or boxes.scores is None:
             raise ValueError(f"{what}: the prediction has no boxes with scores")
         unknown = sorted(set(boxes.names) - set(self._id))
         if unknown:
             raise ValueError(f"{what}: boxes are predicted of {unknown}, outside the classes {list(self.classes)}")
-        return _Detections(boxes.xyxy, np.array([self._id[n] for n in boxes.names], np.int16), boxes.scores)
+        classes = np.array([self._id[n] for n in boxes.names], np.int16)
+        return _Detections(boxes.xyxy, classes, boxes.scores, _distances(boxes, camera))
 
-    def state(self) -> State:
-        return dict(self._pictures)
+    def counted(self, kept: Sequence[_Picture]) -> Any:
+        """``coco_map`` (AP over IoU .50:.05:.95), its fellows and ``ap`` per class; None where COCO says -1: nothing there to
+        be found. Then what became of the boxes (`Outcomes`)."""
+        truth, found = [labels for labels, _ in kept], [detections for _, detections in kept]
+        matched = Matched(self._dataset(truth), _rows(found), range(len(kept)))
+        score = np.concatenate([np.zeros(0, np.float32), *(one.scores for one in found)])
+        outcomes = Outcomes(_side(truth), _side(found), score, matched.pairs, self.classes)
 
-    def merge(self, state: State) -> None:
-        """Raises DataError where a picture is counted already."""
-        twice = sorted(self._pictures.keys() & state.keys())
-        if twice:
-            raise DataError(f"frame {twice[0][0]!r} is evaluated twice (camera {twice[0][1]})",
-                            remedy="keys are unique over all the sources of one evaluation")  # fmt: skip
-        self._pictures.update(state)
+        def of(times: np.ndarray) -> dict[str, Any]:
+            whole, classes = matched.figures(times)
+            ap = {name: figures["AP"] for name, figures in zip(self.classes, classes)}
+            return {**dict(zip(_FIGURES, whole.values())), "ap": ap, **outcomes.figures(times)}
 
-    def compute(self) -> dict[str, Any]:
-        """``coco_map`` (AP over IoU .50:.05:.95), its fellows, ``ap`` per class and ``frames``; None where COCO says -1:
-        nothing there to be found."""
-        pictures = [self._pictures[key] for key in sorted(self._pictures)]
-        matched = Matched(self._dataset([truth for truth, _ in pictures]), _rows([found for _, found in pictures]),
-                          range(len(pictures)))  # fmt: skip
-        whole, classes = matched.figures(np.ones(len(pictures), np.int64))
-        ap = {name: found["AP"] for name, found in zip(self.classes, classes)}
-        return {**dict(zip(_FIGURES, whole.values())), "ap": ap, "frames": len({key for key, _ in self._pictures})}
+        return of
 
     def _dataset(self, pictures: Sequence[_Truth]) -> dict[str, Any]:
         return {
@@ -132,6 +130,33 @@ def _areas(xyxy: np.ndarray, attributes: list[dict[str, Any]] | None) -> np.ndar
     for place, given in enumerate(attributes or ()):
         areas[place] = given.get("area", areas[place])
     return areas
+
+
+def _distances(boxes: Boxes, camera: Camera) -> np.ndarray:
+    """float32 [N], m; NaN where the labels do not tell."""
+    car = None if camera.ego_to_world is None else np.asarray(camera.ego_to_world)[:2, 3]
+    return np.array([_distance(said, car) for said in boxes.attributes or [{}] * len(boxes)], np.float32)
+
+
+def _distance(said: dict[str, Any], car: np.ndarray | None) -> float:
+    if "distance" in said:
+        return said["distance"]
+    if "location" in said:  # x right, y down, z forward
+        return float(np.hypot(said["location"][0], said["location"][2]))
+    if "translation" in said and car is not None:
+        return float(np.hypot(*np.asarray(said["translation"][:2]) - car))
+    return np.nan
+
+
+def _side(pictures: Sequence[Any]) -> Sides:
+    """Labels or detections of all pictures, as rows in the order of `_rows`."""
+    none = np.zeros((0, 4))
+    xyxy = np.concatenate([none, *(boxes.xyxy for boxes in pictures)]).astype(np.float64)
+    column = lambda name: np.concatenate([none[:, 0], *(getattr(boxes, name) for boxes in pictures)])
+    numbers = np.repeat(np.arange(len(pictures)), np.array([len(boxes.xyxy) for boxes in pictures], np.int64))
+    xywh = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], 1)
+    area = column("area") if pictures and isinstance(pictures[0], _Truth) else xywh[:, 2:].prod(1)
+    return Sides(kinds.Boxes(numbers, column("classes").astype(np.int64), xywh), area, column("distance"))
 
 
 def _rows(pictures: Sequence[Any]) -> list[dict[str, Any]]:

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from drivetrain import DataError, near_matches, read_official_json, wrong_json
 
 from .counting import Matched
+from .kinds import Boxes
+from .outcomes import Outcomes, Sides
+
+if TYPE_CHECKING:
+    from .config import CocoScorerConfig
 
 _TRUTH = "a COCO json: {images: [{id}], annotations: [{image_id, category_id, bbox, area, iscrowd}], categories: [{id, name}]}"
 _RESULT = "COCO's result format: a list of {image_id, category_id, bbox: [x, y, width, height], score}"
 _LABEL_KEYS, _FOUND_KEYS = ("image_id", "category_id", "bbox", "area"), ("image_id", "category_id", "bbox", "score")
 
 
-def build(config: None) -> Any:
-    return CocoScored
+def build(config: CocoScorerConfig) -> Callable[..., CocoScored]:
+    return partial(CocoScored, errors=config.errors)
 
 
 class CocoScored:
-    """Boxes of a COCO json, matched by pycocotools. ``ids``: image ids as text."""
+    """Boxes of a COCO json, matched by pycocotools. ``ids``: image ids as text; ``errors``: what became of the boxes too."""
 
     nothing = -1.0
 
-    def __init__(self, truth: Path, predictions: Path, ids: Sequence[str] | None):
+    def __init__(self, truth: Path, predictions: Path, ids: Sequence[str] | None, errors: bool = False):
         dataset, detections = _read_truth(truth), _read_detections(predictions)
         images = {str(image["id"]): image["id"] for image in dataset["images"]}
         _refuse_unknown_images(detections, images, predictions)
@@ -40,10 +46,25 @@ class CocoScored:
         self.matched = Matched(dataset, detections, list(dict.fromkeys(chosen)))
         self.keys = self.scenes = [str(image) for image in self.matched.images]
         self.names = {row["id"]: row["name"] for row in dataset["categories"]}
+        self.outcomes = self._outcomes(dataset["annotations"], detections) if errors else None
+
+    def _outcomes(self, labels: list[dict[str, Any]], detections: list[dict[str, Any]]) -> Outcomes:
+        names = [self.names[category] for category in self.matched.classes]
+        score = np.array([row["score"] for row in detections], np.float64)
+        return Outcomes(self._side(labels), self._side(detections), score, self.matched.pairs, names, False)
+
+    def _side(self, rows: list[dict[str, Any]]) -> Sides:
+        """Boxes of pictures and categories that do not count are there too, as of the first: they are in no pair."""
+        pictures, classes = ({name: k for k, name in enumerate(one)} for one in (self.matched.images, self.matched.classes))
+        numbers = [[pictures.get(row["image_id"], 0), classes.get(row["category_id"], 0)] for row in rows]
+        columns = np.array(numbers, np.int64).reshape(-1, 2).T
+        xywh = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+        return Sides(Boxes(*columns, xywh), np.array([row["area"] for row in rows], np.float64), np.full(len(rows), np.nan))
 
     def figures(self, times: np.ndarray) -> dict[str, Any]:
         whole, classes = self.matched.figures(times)
-        return {**whole, "per_category": {self.names[k]: found for k, found in zip(self.matched.classes, classes)}}
+        per_category = {self.names[k]: found for k, found in zip(self.matched.classes, classes)}
+        return {**whole, "per_category": per_category, **(self.outcomes.figures(times) if self.outcomes else {})}
 
 
 def _read_truth(path: Path) -> dict[str, Any]:

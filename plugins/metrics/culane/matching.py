@@ -7,6 +7,8 @@ prediction so that the sum of IoUs is greatest.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -24,6 +26,21 @@ def lane_ious(labels: list[np.ndarray], found: list[np.ndarray], size: tuple[int
             inside = cv2.countNonZero(cv2.bitwise_and(band, other))
             out[i, k] = inside / max(areas[i] + other_areas[k] - inside, 1)
     return out
+
+
+def matched(labels: list[np.ndarray], found: list[np.ndarray], size: tuple[int, int], width: int, over: np.ndarray
+            ) -> np.ndarray:  # fmt: skip
+    """int64 [T]: how many lanes are matched with an IoU above each of the thresholds ``over`` [T]."""
+    iou = lane_ious(labels, found, size, width)
+    best = np.array([iou[pair] for pair in assigned(iou)])
+    return (best[:, None] > over).sum(0) if len(best) else np.zeros(len(over), np.int64)
+
+
+def measure(tp: int, found: int, labels: int) -> dict[str, Any]:
+    """``tp``, ``fp``, ``fn``, ``precision``, ``recall`` and ``Fmeasure``; None where there is nothing to be scored."""
+    precision, recall = (tp / count if count else None for count in (found, labels))
+    f1 = 2 * tp / (found + labels) if found and labels else None
+    return {"tp": tp, "fp": found - tp, "fn": labels - tp, "precision": precision, "recall": recall, "Fmeasure": f1}
 
 
 def drawn(lane: np.ndarray, size: tuple[int, int], width: int) -> np.ndarray:

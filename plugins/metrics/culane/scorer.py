@@ -11,7 +11,7 @@ import numpy as np
 
 from drivetrain import official_pairs, wrong_line
 
-from .matching import assigned, lane_ious
+from .matching import matched, measure
 
 if TYPE_CHECKING:
     from .config import CulaneConfig
@@ -40,21 +40,13 @@ class CulaneScored:
         for counts, hits, (_, label, found) in zip(self.counts, self.hits, pairs):
             lanes = read_lanes(label), read_lanes(found)
             counts[:] = [len(side) for side in lanes]
-            iou = lane_ious(*lanes, (config.height, config.width), config.lane_width)
-            matched = np.array([iou[pair] for pair in assigned(iou)])
-            hits[:] = (matched[:, None] > self.thresholds).sum(0) if len(matched) else 0
+            hits[:] = matched(*lanes, (config.height, config.width), config.lane_width, self.thresholds)
 
     def figures(self, times: np.ndarray) -> dict[str, Any]:
         """``iou[threshold]``: ``tp``, ``fp``, ``fn``, ``precision``, ``recall`` and ``Fmeasure``."""
         labels, found = (times @ self.counts).tolist()
         hits = (times @ self.hits).tolist()
-        return {"iou": {f"{threshold:g}": _measure(tp, found, labels) for threshold, tp in zip(self.thresholds, hits)}}
-
-
-def _measure(tp: int, found: int, labels: int) -> dict[str, Any]:
-    precision, recall = (tp / count if count else None for count in (found, labels))
-    f1 = 2 * tp / (found + labels) if found and labels else None
-    return {"tp": tp, "fp": found - tp, "fn": labels - tp, "precision": precision, "recall": recall, "Fmeasure": f1}
+        return {"iou": {f"{threshold:g}": measure(tp, found, labels) for threshold, tp in zip(self.thresholds, hits)}}
 
 
 def read_lanes(path: Path) -> list[np.ndarray]:

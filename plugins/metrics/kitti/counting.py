@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .matching import CLASSES, DIFFICULTIES, Found
+from .matching import CLASSES, DIFFICULTIES, Found, Steps
 
 _POINTS = 41
 
@@ -14,8 +14,8 @@ class Counted:
 
     def __init__(self, frames: list[Found]):
         self.labels = np.array([found.labels for found in frames], np.int64)
-        taken, of_taken = _gathered([(found.taken,) for found in frames])
-        steps, of_steps = _gathered([found.steps for found in frames])
+        taken, of_taken = _gathered([(found.taken,) for found in frames], 1)
+        steps, of_steps = _gathered([found.steps for found in frames], len(Steps._fields))
         order, ranks = np.argsort(-taken[0], kind="stable"), np.argsort(-steps[0], kind="stable")
         self.taken, self.of_taken = taken[0][order], of_taken[order]
         self.steps, self.of_steps = steps[:, ranks], of_steps[ranks]
@@ -32,10 +32,10 @@ class Counted:
         return best[0], best[1]
 
 
-def _gathered(frames: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def _gathered(frames: list[tuple[np.ndarray, ...]], fields: int) -> tuple[np.ndarray, np.ndarray]:
     """float64 [fields, N] of all frames, and which frame each column is from."""
-    numbers = np.repeat(np.arange(len(frames)), [len(frame[0]) for frame in frames])
-    return np.concatenate([np.stack(frame) for frame in frames], 1), numbers
+    numbers = np.repeat(np.arange(len(frames)), np.array([len(frame[0]) for frame in frames], np.int64))
+    return np.concatenate([np.zeros((fields, 0)), *(np.stack(frame) for frame in frames)], 1), numbers
 
 
 def _thresholds(taken: np.ndarray, labels: int) -> np.ndarray:

@@ -8,11 +8,12 @@ count to two decimals, as in KITTI's files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from drivetrain import Boxes, Camera, DataError, Frame, MetricContext, Prediction, RecipeError
+from drivetrain import Boxes, Camera, CameraLabels, MetricContext, PictureMetric, RecipeError
 
 from .counting import Counted, figures
 from .matching import CLASSES, DIFFICULTIES, NOTHING, Found, Objects, match_frame
@@ -23,57 +24,50 @@ _NO_ANGLE = -10.0
 Cells = dict[tuple[str, str], Found]
 
 
+_Picture = tuple[Cells, bool]
+"""What was found, and whether every predicted box has an angle."""
+
+
 def build(config: None, context: MetricContext) -> KittiAP:
-    return KittiAP(context.task, context.classes)
+    return KittiAP(context)
 
 
-class KittiAP:
-    """``classes`` of any case; those that KITTI does not score stay aside. Raises RecipeError where it scores none."""
+class KittiAP(PictureMetric):
+    """Classes of any case; those that KITTI does not score stay aside. Raises RecipeError where it scores none."""
 
-    def __init__(self, task: str, classes: tuple[str, ...]):
-        self.task, self.classes = task, classes
-        self.scored = [name for name in CLASSES if name.lower() in {one.lower() for one in classes}]
-        if not self.scored:
-            raise RecipeError(f"kitti_ap scores {', '.join(CLASSES)}, none of the classes {', '.join(classes)}")
-        self._frames: dict[tuple[str, str], tuple[Cells, bool]] = {}
+    def __init__(self, context: MetricContext):
+        super().__init__(context)
+        self.scored_classes = [name for name in CLASSES if name.lower() in {one.lower() for one in self.classes}]
+        if not self.scored_classes:
+            raise RecipeError(f"kitti_ap scores {', '.join(CLASSES)}, none of the classes {', '.join(self.classes)}")
 
-    def update(self, prediction: Prediction, truth: Frame) -> None:
-        """Match the boxes of every predicted camera that has labels. Raises ValueError for predictions without scores."""
-        for name, predicted in prediction.cameras.items():
-            camera = truth.cameras[name]
-            if camera.boxes is None:
-                continue
-            if predicted.boxes is None or predicted.boxes.scores is None:
-                raise ValueError(f"frame {truth.key!r}, {name}: the prediction has no boxes with scores")
-            found = _objects(predicted.boxes)
-            cells = match_frame(_labels(camera, {one.lower() for one in self.scored}), found)
-            looked = {one.lower() for one in camera.labelled_classes.get(self.task, self.classes)}
-            kept = {cell: one if cell[0].lower() in looked else NOTHING for cell, one in cells.items()}
-            self.merge({(truth.key, name): (kept, not (found.alpha == _NO_ANGLE).any())})
+    def match(self, predicted: CameraLabels, camera: Camera, what: str) -> _Picture | None:
+        """Raises ValueError for predictions without scores."""
+        if camera.boxes is None:
+            return None
+        if predicted.boxes is None or predicted.boxes.scores is None:
+            raise ValueError(f"{what}: the prediction has no boxes with scores")
+        found = _objects(predicted.boxes)
+        cells = match_frame(_labels(camera, {one.lower() for one in self.scored_classes}), found)
+        looked = {one.lower() for one in camera.labelled_classes.get(self.task, self.classes)}
+        kept = {cell: one if cell[0].lower() in looked else NOTHING for cell, one in cells.items()}
+        return kept, not (found.alpha == _NO_ANGLE).any()
 
-    def state(self) -> dict[tuple[str, str], tuple[Cells, bool]]:
-        return dict(self._frames)
-
-    def merge(self, state: dict[tuple[str, str], tuple[Cells, bool]]) -> None:
-        """Raises DataError where a picture is counted already."""
-        twice = sorted(self._frames.keys() & state.keys())
-        if twice:
-            raise DataError(f"frame {twice[0][0]!r} is evaluated twice (camera {twice[0][1]})",
-                            remedy="keys are unique over all the sources of one evaluation")  # fmt: skip
-        self._frames.update(state)
-
-    def compute(self) -> dict[str, Any]:
+    def counted(self, kept: Sequence[_Picture]) -> Any:
         """``kitti_ap``, the mean over classes of the moderate 2D AP_R40 in percent; ``ap`` as ``drivetrain score kitti`` has
-        it, with ``aos`` where every predicted box has an ``alpha``; ``frames``."""
-        frames = [self._frames[key] for key in sorted(self._frames)]
-        cells = {(name, level): Counted([cells[name, level] for cells, _ in frames] or [NOTHING])
+        it, with ``aos`` where every predicted box has an ``alpha``; ``objects``, the labels to be found at moderate."""
+        cells = {(name, level): Counted([cells[name, level] for cells, _ in kept])
                  for name in CLASSES for level in DIFFICULTIES}  # fmt: skip
-        ap = figures(cells, np.ones(max(1, len(frames)), np.int64))
-        kinds = ("bbox", "aos") if all(oriented for _, oriented in frames) else ("bbox",)
-        shown = {name: {kind: ap[name][kind] for kind in kinds} for name in self.scored}
-        known = [v for name in self.scored if (v := ap[name]["bbox"]["moderate"]["AP_R40"]) is not None]
-        return {"kitti_ap": sum(known) / len(known) if known else None, "ap": shown,
-                "frames": len({key for key, _ in self._frames})}  # fmt: skip
+        kinds = ("bbox", "aos") if all(oriented for _, oriented in kept) else ("bbox",)
+
+        def of(times: np.ndarray) -> dict[str, Any]:
+            ap = figures(cells, times)
+            shown = {name: {kind: ap[name][kind] for kind in kinds} for name in self.scored_classes}
+            known = [v for name in shown if (v := ap[name]["bbox"]["moderate"]["AP_R40"]) is not None]
+            objects = {name: int(cells[name, "moderate"].labels @ times) for name in shown}
+            return {"kitti_ap": sum(known) / len(known) if known else None, "ap": shown, "objects": objects}
+
+        return of
 
 
 def _labels(camera: Camera, scored: set[str]) -> Objects:

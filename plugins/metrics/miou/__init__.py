@@ -5,13 +5,15 @@ from drivetrain import MetricPlugin, ScorerPlugin, hookimpl
 
 @hookimpl
 def drivetrain_metrics():
+    names = {"semantic_segmentation": "miou", "drivable_area": "drivable_miou"}
     return [
         MetricPlugin(
-            name="miou", about="Mean IoU of semantic segmentation, with IoU per class and pixel accuracy",
-            task="semantic_segmentation", direction="max",
+            name=name, about=f"Mean IoU of {task.replace('_', ' ')}, with IoU per class and pixel accuracy",
+            task=task, direction="max",
             config="drivetrain.plugins.metrics.miou.config:MiouConfig",
             factory="drivetrain.plugins.metrics.miou.metric:build",
         )
+        for task, name in names.items()
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 
 from drivetrain import IGNORE
 
+Sparse = tuple[np.ndarray, np.ndarray]
 _IDS = 256  # masks are uint8
 _EXACT = 1 << 24  # up to which OpenCV's float32 counts are exact
 
@@ -40,6 +41,28 @@ def _pairs(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     else:
         counts = np.bincount(pairs.ravel(), minlength=_IDS * _IDS)
     return counts.astype(np.int64).reshape(_IDS, _IDS)
+
+
+class Confusions:
+    """Matrices of `confusion`, one a picture, as what is not 0 of them: most pairs of classes never meet."""
+
+    def __init__(self, pictures: Iterable[Sparse], number: int):
+        kept = list(pictures)
+        self.shape = number, number + 1
+        self._places = np.concatenate([np.zeros(0, np.int64), *(places for places, _ in kept)]).astype(np.int64)
+        self._counts = np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in kept)]).astype(np.int64)
+        self._of = np.repeat(np.arange(len(kept)), np.array([len(places) for places, _ in kept], np.int64))
+
+    def total(self, times: np.ndarray) -> np.ndarray:
+        """int64 [C, C + 1]: the sum, picture k counted ``times[k]`` times."""
+        whole = np.bincount(self._places, self._counts * times[self._of], self.shape[0] * self.shape[1])
+        return whole.astype(np.int64).reshape(self.shape)  # float64 is exact up to 2^53 pixels
+
+
+def sparse(matrix: np.ndarray) -> Sparse:
+    """The places in a flattened matrix that are not 0, uint32 [N], and what is there, int64 [N]."""
+    places = np.flatnonzero(matrix)
+    return places.astype(np.uint32), matrix.ravel()[places]
 
 
 def figures(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

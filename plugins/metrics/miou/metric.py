@@ -9,48 +9,50 @@ counts nowhere; a valid pixel that is predicted as void is a miss of its class. 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from drivetrain import IGNORE, Camera, Encoded, Frame, MetricContext, Prediction
+from drivetrain import IGNORE, TASKS, Camera, CameraLabels, Encoded, MetricContext, PictureMetric
 
-from .counting import confusion, figures
+from .counting import Confusions, Sparse, confusion, figures, sparse
 
 if TYPE_CHECKING:
     from .config import MiouConfig
 
+NAMES = {"semantic_segmentation": "miou", "drivable_area": "drivable_miou"}
 _IDS = 256  # masks are uint8
 
 
 def build(config: MiouConfig, context: MetricContext) -> MeanIoU:
-    return MeanIoU(context.task, context.classes, config.size)
+    return MeanIoU(context, config.size)
 
 
-class MeanIoU:
-    """The metric ``miou`` of ``classes``; ``size`` (height, width) or None for the source's own resolution."""
+class MeanIoU(PictureMetric):
+    """The metrics ``miou`` and ``drivable_miou``; ``size`` (height, width) or None for the source's own resolution. Of a
+    picture what is not 0 of its confusion matrix is kept."""
 
-    def __init__(self, task: str, classes: tuple[str, ...], size: tuple[int, int] | None = None):
-        self.task, self.classes, self.size = task, classes, size
-        # One more column than classes: valid pixels that are predicted as none of them.
-        self.matrix = np.zeros((len(classes), len(classes) + 1), np.int64)
-        self.frames = 0
+    def __init__(self, context: MetricContext, size: tuple[int, int] | None = None):
+        super().__init__(context)
+        self.size = size
+        self.field = TASKS[self.task].prediction
+        self.name = NAMES[self.task]
 
-    def update(self, prediction: Prediction, truth: Frame) -> None:
-        """Count the pixels of every predicted camera that has a mask; both masks uint8 [H, W] of class ids.
+    def match(self, predicted: CameraLabels, camera: Camera, what: str) -> Sparse | None:
+        """Count the pixels of two masks, uint8 [H, W] of class ids.
 
         Raises ValueError for a mask of another size than its truth and for a truth outside the classes.
         """
-        cameras = {name: c for name, c in truth.cameras.items() if name in prediction.cameras and c.semantic is not None}
-        for name, camera in cameras.items():
-            self._count(prediction.cameras[name].semantic, self._valid_truth(camera), f"frame {truth.key!r}, {name}")
-        self.frames += bool(cameras)
-
-    def _valid_truth(self, camera: Camera) -> np.ndarray:
-        """The mask with `IGNORE` wherever the picture is not labelled, or not for the class that is there."""
-        mask = camera.semantic
+        mask = getattr(camera, self.field)
+        if mask is None:
+            return None
         assert isinstance(mask, np.ndarray), "truth and prediction are decoded"
+        return self._count(getattr(predicted, self.field), self._valid_truth(camera, mask), what)
+
+    def _valid_truth(self, camera: Camera, mask: np.ndarray) -> np.ndarray:
+        """The mask with `IGNORE` wherever the picture is not labelled, or not for the class that is there."""
         looked_for = camera.labelled_classes.get(self.task)
         if looked_for is not None:
             known = np.full(_IDS, IGNORE, np.uint8)
@@ -63,35 +65,29 @@ class MeanIoU:
                 mask[math.floor(y1) : math.ceil(y2), math.floor(x1) : math.ceil(x2)] = IGNORE
         return mask
 
-    def _count(self, predicted: np.ndarray | Encoded | None, truth: np.ndarray, what: str) -> None:
+    def _count(self, predicted: np.ndarray | Encoded | None, truth: np.ndarray, what: str) -> Sparse:
         shape = predicted.shape if isinstance(predicted, np.ndarray) else None
         if not isinstance(predicted, np.ndarray) or shape != truth.shape:
             raise ValueError(f"{what}: the predicted mask is {shape}, its truth {truth.shape}")
         if self.size is not None:
             predicted, truth = (_resample(mask, self.size) for mask in (predicted, truth))
         try:
-            self.matrix += confusion(truth, predicted, len(self.classes))
+            return sparse(confusion(truth, predicted, len(self.classes)))
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
 
-    def state(self) -> tuple[np.ndarray, int]:
-        """The confusion matrix int64 [C, C + 1] and the number of frames."""
-        return self.matrix.copy(), self.frames
+    def counted(self, kept: Sequence[Sparse]) -> Any:
+        """The mean by the metric's name, ``iou`` per class, ``pixel_accuracy``, ``mean_accuracy`` (recall's mean over the
+        classes in the truth) and ``at``, the resolution; a figure of which nothing is known is None."""
+        confusions = Confusions(kept, len(self.classes))
 
-    def merge(self, state: tuple[np.ndarray, int]) -> None:
-        self.matrix = self.matrix + state[0]
-        self.frames += state[1]
+        def of(times: np.ndarray) -> dict[str, Any]:
+            found = figures(confusions.total(times), self.classes)
+            shown = {self.name: found["miou"], **{name: found[name] for name in ("iou", "pixel_accuracy")}}
+            at = "source" if self.size is None else "{}x{}".format(*self.size)
+            return {**shown, "mean_accuracy": found["mean_class_accuracy"], "at": at}
 
-    def compute(self) -> dict[str, Any]:
-        """``miou``, ``iou`` per class, ``pixel_accuracy``, ``mean_accuracy`` (recall's mean over the classes in the
-        truth), ``frames`` and ``at``, the resolution; a figure of which nothing is known is None."""
-        found = figures(self.matrix, self.classes)
-        return {
-            **{name: found[name] for name in ("miou", "iou", "pixel_accuracy")},
-            "mean_accuracy": found["mean_class_accuracy"],
-            "frames": self.frames,
-            "at": "source" if self.size is None else "{}x{}".format(*self.size),
-        }
+        return of
 
 
 def _resample(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from drivetrain import DataError, official_pairs
 
-from .counting import confusion, figures
+from .counting import Confusions, Sparse, confusion, figures, sparse
 
 if TYPE_CHECKING:
     from .config import SegmentationConfig
@@ -29,7 +29,7 @@ def build(config: SegmentationConfig) -> Callable[..., Any]:
 
 
 class SegmentationScored:
-    """Masks of class ids as PNGs of one channel and 8 bits; they are read a pair at a time, and a matrix a frame stays."""
+    """Masks of class ids as PNGs of one channel and 8 bits, read a pair at a time; of each pair its confusions stay."""
 
     nothing = None
 
@@ -37,27 +37,24 @@ class SegmentationScored:
         pairs = official_pairs(truth, predictions, ".png", ids)
         self.keys = self.scenes = [key for key, _, _ in pairs]
         self.classes = tuple(classes)
-        self.matrices = np.zeros((len(pairs), len(classes), len(classes) + 1), np.int32)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # a thread holds one pair of masks
             counted = threads.map(lambda pair: self._count(pair[1], pair[2], ignore), pairs)
-            for matrix, counts in zip(self.matrices, counted):
-                matrix[:] = counts
+            self.confusions = Confusions(counted, len(classes))
 
-    def _count(self, label: Path, found: Path, ignore: int) -> np.ndarray:
+    def _count(self, label: Path, found: Path, ignore: int) -> Sparse:
         truth, predicted = read_mask(label), read_mask(found)
         if truth.shape != predicted.shape:
             sizes = [f"{mask.shape[1]} x {mask.shape[0]}" for mask in (predicted, truth)]
             remedy = "masks are scored at the resolution of the truth; resize them by nearest neighbour"
             raise DataError("is {} pixels, its truth {}".format(*sizes), where=str(found), remedy=remedy)
         try:
-            return confusion(truth, predicted, len(self.classes), ignore)
+            return sparse(confusion(truth, predicted, len(self.classes), ignore))
         except ValueError as error:
             remedy = "--classes N: ids 0 to N - 1; --ignore ID: the id that does not count"
             raise DataError(f"{error} and not {ignore}", where=str(label), remedy=remedy) from None
 
     def figures(self, times: np.ndarray) -> dict[str, Any]:
-        whole = np.tensordot(times, self.matrices, 1)
-        return {"n_images": int(times.sum()), **figures(whole, self.classes)}
+        return {"n_images": int(times.sum()), **figures(self.confusions.total(times), self.classes)}
 
 
 def read_mask(path: Path) -> np.ndarray:

@@ -1,6 +1,13 @@
 """TuSimple's lane accuracy."""
 
-from drivetrain import ScorerPlugin, hookimpl
+from drivetrain import MetricPlugin, ScorerPlugin, hookimpl
+
+
+@hookimpl
+def drivetrain_metrics():
+    return [MetricPlugin(name="tusimple_accuracy", about="TuSimple's accuracy of lanes, with FP and FN", task="lane_detection",
+                         config="drivetrain.plugins.metrics.tusimple.config:TusimpleConfig",
+                         factory="drivetrain.plugins.metrics.tusimple.metric:build")]  # fmt: skip
 
 
 @hookimpl

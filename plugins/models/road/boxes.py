@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from drivetrain import Boxes, CameraBatch, boxes_in_original
+from drivetrain import Boxes, CameraBatch
 
 from .backbone import STRIDES
 from .cells import Cells, cells_of, decode
 from .config import BoxesConfig
-from .detector import select
 from .head import BoxHead, box_losses
 from .heads import Head, Maps, Terms
+from .picking import pick
 
 TASK = "object_detection"
 LEVELS = STRIDES[1:]
@@ -49,11 +49,7 @@ class BoxesHead(Head):
         return losses | {"boxes": (self.config.box_weight * total, weight)}
 
     def predict(self, said: Found, camera: CameraBatch) -> list[Boxes]:
-        found = select(said.logits.sigmoid(), said.boxes, self.config)
-        return [
-            boxes_in_original(camera, i, xyxy, [self.classes[c] for c in labels.tolist()], scores)
-            for i, (xyxy, labels, scores) in enumerate(found)
-        ]
+        return pick(camera, said.logits.sigmoid(), said.boxes, self.classes, self.config)
 
     def exported(self, said: Found, size: tuple[int, int]) -> dict[str, Tensor]:
         """``boxes`` [B, A, 4] and ``scores`` [B, A, C], which a non-maximum suppression of each class is to follow."""

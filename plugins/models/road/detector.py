@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
-from drivetrain import (
-    Batch,
-    CameraLabels,
-    Model,
-    ModelContext,
-    Prediction,
-    boxes_in_original,
-    normalise_images,
-)
+from drivetrain import Batch, CameraLabels, Model, ModelContext, Prediction, normalise_images
 
 from .backbone import SIZES, STRIDES, Backbone
 from .cells import Cells, cells_of, decode
-from .config import BoxesConfig, RoadDetectorConfig
+from .config import RoadDetectorConfig
 from .head import BoxHead, box_losses
 from .neck import Neck
+from .picking import pick
 
 TASK = "object_detection"
 _LEVELS = STRIDES[1:]
-_BEFORE_NMS = 1000
-"""Of a picture; the best."""
 
 
 class RoadDetector(Model):
@@ -57,12 +47,8 @@ class RoadDetector(Model):
 
     def predict(self, batch: Batch) -> list[Prediction]:
         _, logits, boxes = self.forward_cells(normalise_images(batch.camera.images))
-        found = select(logits.sigmoid(), boxes, self.config)
-        out = []
-        for i, (key, (xyxy, labels, scores)) in enumerate(zip(batch.keys, found)):
-            named = boxes_in_original(batch.camera, i, xyxy, [self.classes[c] for c in labels.tolist()], scores)
-            out.append(Prediction(key, {batch.camera_name: CameraLabels(boxes=named)}))
-        return out
+        found = pick(batch.camera, logits.sigmoid(), boxes, self.classes, self.config)
+        return [Prediction(key, {batch.camera_name: CameraLabels(boxes=one)}) for key, one in zip(batch.keys, found)]
 
     def export_module(self) -> nn.Module:
         """float32 [B, 3, H, W] normalised pictures to boxes [B, A, 4] in their pixels and scores [B, A, C] of all cells, which
@@ -78,19 +64,6 @@ class _Export(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         _, logits, boxes = self.model.forward_cells(images)
         return boxes, logits.sigmoid()
-
-
-def select(scores: Tensor, boxes: Tensor, config: BoxesConfig) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Of ``scores`` [B, A, C] and ``boxes`` [B, A, 4], per picture the boxes [N, 4], class ids [N] and scores [N] that are
-    kept, best first."""
-    classes = scores.shape[2]
-    best, slot = scores.flatten(1).topk(min(_BEFORE_NMS, scores[0].numel()))
-    picture, rank = (best > config.score_threshold).nonzero(as_tuple=True)
-    score, slot = best[picture, rank], slot[picture, rank]
-    label, xyxy = slot % classes, boxes[picture, slot // classes]
-    kept = batched_nms(xyxy, score, picture * classes + label, config.nms_threshold)
-    rows = [kept[picture[kept] == i][: config.detections_per_image] for i in range(len(boxes))]
-    return [(xyxy[row], label[row], score[row]) for row in rows]
 
 
 def pad(images: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Poses, and 3D boxes as a picture shows them."""
+"""Poses from quaternions, and 3D boxes as a picture shows them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def rotations(quaternions: np.ndarray) -> np.ndarray:
+def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
     """float64 [..., 3, 3] of quaternions [..., 4], w x y z."""
     q = np.asarray(quaternions, np.float64)
     w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
@@ -17,21 +17,21 @@ def rotations(quaternions: np.ndarray) -> np.ndarray:
     return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
-def pose(values: np.ndarray) -> np.ndarray:
-    """float64 [4, 4] of translation and quaternion, 7 numbers."""
+def pose_matrix(values: np.ndarray) -> np.ndarray:
+    """float64 [4, 4] of 7 numbers: translation, then quaternion as w x y z."""
     out = np.eye(4)
-    out[:3, :3], out[:3, 3] = rotations(values[3:7]), values[:3]
+    out[:3, :3], out[:3, 3] = rotation_matrices(values[3:7]), values[:3]
     return out
 
 
-def corners(boxes: np.ndarray) -> np.ndarray:
-    """float64 [N, 8, 3] of boxes [N, 10]: middle, size as width, length, height, and quaternion."""
+def cuboid_corners(boxes: np.ndarray) -> np.ndarray:
+    """float64 [N, 8, 3] of boxes [N, 10]: middle, size as length (x), width (y), height (z), and quaternion."""
     signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-    halves = boxes[:, None, [4, 3, 5]] / 2 * signs
-    return halves @ rotations(boxes[:, 6:10]).swapaxes(-1, -2) + boxes[:, None, :3]
+    halves = boxes[:, None, 3:6] / 2 * signs
+    return halves @ rotation_matrices(boxes[:, 6:10]).swapaxes(-1, -2) + boxes[:, None, :3]
 
 
-def extents(points: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def cuboid_extents(points: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Which of the boxes a picture of ``size`` (width, height) shows, int [M], and their xyxy float64 [M, 4] in it.
 
     ``points`` float64 [N, 8, 3] are their corners in the camera's frame. Those behind the camera are left out, as the
