@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "bench-camvid")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe")
     wanted = parser.parse_args()
+    wanted.build = wanted.build.resolve()
     prepare(wanted.camvid, wanted.build)
     own = ours(wanted)
     iou = {name: round(value, 3) for name, value in own["iou"].items()}

@@ -42,10 +42,9 @@ def prepare(build: Path, train: int, val: int) -> None:
 
 def sources(build: Path, half: bool) -> list[str]:
     """Of the recipe: both sets for training, both with all labels for evaluation."""
-    train = build / "half" if half else build
-    given = {"train": {n: {"shards": str(train / n / "train")} for n in SETS},
-             "val": {n: {"shards": str(build / n / "val")} for n in SETS}}  # fmt: skip
-    return ["data.train=null", "data.val=null", *(f"data.{split}={json.dumps(sets)}" for split, sets in given.items())]
+    folders = {"train": build / "half" if half else build, "val": build}
+    own = [f"data.{split}.multitask.enabled=false" for split in folders]
+    return own + [f"data.{split}.{name}.shards={folders[split] / name / split}" for split in folders for name in SETS]
 
 
 def of_task(task: str) -> list[str]:
@@ -78,6 +77,7 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=300, help="frames")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, in all runs")
     wanted = parser.parse_args()
+    wanted.build = wanted.build.resolve()
     prepare(wanted.build, wanted.train, wanted.val)
     together = measure(wanted, "together", False, [])
     alone = {task: measure(wanted, task, False, of_task(task)) for task in METRICS}
