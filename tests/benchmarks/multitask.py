@@ -36,22 +36,23 @@ def prepare(build: Path, train: int, val: int) -> None:
     for out, (labels, seed) in wanted.items():
         if not (out / "val" / "dataset.json").is_file():
             command = [sys.executable, "-m", "drivetrain", "data", "synth", str(out), "--train", str(train // 2), "--val",
-                       str(val // 2), "--seed", str(seed), "--labels", labels]  # fmt: skip
+                       str(val), "--seed", str(seed), "--labels", labels]  # fmt: skip
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def sources(build: Path, half: bool) -> list[str]:
-    """Of the recipe: both sets for training, both with all labels for evaluation."""
-    folders = {"train": build / "half" if half else build, "val": build}
-    own = [f"data.{split}.multitask.enabled=false" for split in folders]
-    return own + [f"data.{split}.{name}.shards={folders[split] / name / split}" for split in folders for name in SETS]
+    """Of the recipe: both sets for training; the first, with all labels, for evaluation: keys are the same in both."""
+    train = build / "half" if half else build
+    own = [f"data.{split}.multitask.enabled=false" for split in ("train", "val")]
+    return [*own, *(f"data.train.{name}.shards={train / name / 'train'}" for name in SETS),
+            f"data.val.one.shards={build / 'one' / 'val'}"]  # fmt: skip
 
 
 def of_task(task: str) -> list[str]:
     """What a model of one task changes in the recipe."""
     others = [other for other in METRICS if other != task]
     return [f"model.tasks=[{task}]", *(f"data.classes.{other}=null" for other in others),
-            *(f"metrics.{METRICS[other]}=null" for other in others)]  # fmt: skip
+            *(f"metrics.{METRICS[other]}.enabled=false" for other in others)]  # fmt: skip
 
 
 def measure(wanted: argparse.Namespace, name: str, half: bool, own: list[str]) -> dict[str, Any]:

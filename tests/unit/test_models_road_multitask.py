@@ -84,7 +84,7 @@ def test_classes_that_nobody_looked_for_are_neither_learnt_nor_unlearnt():
     model, batch = model_of(tasks), batch_of(tasks, batch=2)
     camera, head = batch.camera, model.heads["semantic_segmentation"]
     camera.labelled_classes[tasks[0]][:, 2] = False
-    said = torch.randn(2, 3, 16, 24, requires_grad=True)
+    said = torch.randn(2, 3, 32, 48, requires_grad=True)
     total, weight = head.losses(said, camera)["cross_entropy"]
     mask = camera.targets[tasks[0]]["mask"]
     assert weight == ((mask != IGNORE) & (mask != 2)).sum()

@@ -43,7 +43,7 @@ class DepthHead(Head):
         ``config.scale_free`` times the square of its mean (Eigen et al. 2014, equation 4); the pixels are its weight."""
         depth = camera.targets[TASK]["depth"]
         known = (depth > 0) & (depth <= self.config.farthest) & camera.labelled[TASK][:, None, None]
-        said = at_pixels(said, (depth.shape[1], depth.shape[2]))[:, 0]
+        said = at_pixels(said, 4, (depth.shape[1], depth.shape[2]))[:, 0]
         error = torch.where(known, said - depth.clamp(min=1e-3).log(), 0.0).flatten(1)
         pixels = known.flatten(1).sum(1).float()
         squares = error.square().sum(1) - self.config.scale_free * error.sum(1).square() / pixels.clamp(min=1)
@@ -59,4 +59,4 @@ class DepthHead(Head):
 
     def exported(self, said: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         """``metres`` [B, 1, H, W]."""
-        return {"metres": at_pixels(said, size).exp()}
+        return {"metres": at_pixels(said, 4, size).exp()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from drivetrain import Batch, CameraLabels, Model, ModelContext, Prediction, UserError, near_matches, normalise_images
 
-from .backbone import SIZES, Backbone
+from .backbone import Backbone, size_of
 from .boxes import BoxesHead
 from .depth import DepthHead
 from .detector import pad
@@ -41,7 +41,7 @@ class RoadMultitask(Model):
 
     def __init__(self, config: RoadMultitaskConfig, context: ModelContext):
         super().__init__()
-        size = SIZES[config.size]
+        size = size_of(config.size, config.width)
         heads = {task: _HEADS[task](config, size.neck, context.classes[task]) for task in context.tasks}
         self.backbone = Backbone(size)
         self.neck = Neck(size.widths[1:], size.neck)

@@ -29,6 +29,9 @@ class RoadMultitaskConfig(PluginConfig):
     """A mapping of settings for each task, by its name; what a model has no task for is not looked at."""
 
     size: Size = Field("n", description="width and depth of backbone, neck and heads")
+    width: float | None = Field(
+        None, ge=0.125, le=4, description="multiple of the widths, between or beyond those of the sizes: 0.25, 0.5, 0.75, 1"
+    )
     balance: Literal["fixed", "uncertainty"] = Field(
         "fixed", description="weights of the tasks' losses: task_weights, or learnt with the model"
     )
