@@ -30,7 +30,7 @@ class DepthHead(Head):
     def __init__(self, config: DepthConfig, width: int):
         super().__init__()
         self.config = config
-        self.body = ConvNorm(width, width)
+        self.body = ConvNorm(width, width, 1)
         self.regress = nn.Conv2d(width, 1, 1)
         nn.init.normal_(self.regress.weight, std=0.01)
         nn.init.constant_(self.regress.bias, _FIRST)  # type: ignore[arg-type]

@@ -52,17 +52,21 @@ class Head(nn.Module):
 
 class Fuse(nn.Module):
     """All levels in one map: added from the coarsest to the finest (Kirillov et al., Panoptic Feature Pyramid Networks,
-    2019), and with the backbone's map at stride 4 where ``fine`` is its number of channels."""
+    2019), and with the backbone's map at stride 4 where ``fine`` is its number of channels; the one 3x3 convolution of that
+    size, which costs most, is shared by the heads that read it."""
 
     def __init__(self, fine: int | None, width: int):
         super().__init__()
         self.lateral = None if fine is None else ConvNorm(fine, width, 1)
+        self.join = None if fine is None else ConvNorm(width, width)
 
     def forward(self, fine: Tensor, levels: Sequence[Tensor]) -> Maps:
         middle = levels[-1]
         for level in reversed(levels[:-1]):
             middle = level + doubled(middle)
-        return Maps(levels, middle, None if self.lateral is None else self.lateral(fine) + doubled(middle))
+        if self.lateral is None or self.join is None:
+            return Maps(levels, middle, None)
+        return Maps(levels, middle, self.join(self.lateral(fine) + doubled(middle)))
 
 
 def doubled(x: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ from .multitask_config import LaneConfig
 
 TASK = "lane_detection"
 _STRIDE = 8
+_FINER = (2, 4)
+"""Rows and columns of logits that a cell of the map gives."""
 _ONE_MORE = {"points": (0, 0, 0, 2, 0, 1), "points_valid": (0, 2, 0, 1), "classes": (0, 1), "valid": (0, 1)}
 """Padding of the targets by a lane of two points that are not valid: without lanes there would be nothing to look through."""
 
@@ -46,19 +48,20 @@ class LaneHead(Head):
         self.config, self.classes = config, classes
         count = len(classes) * config.lanes_per_class
         self.body = nn.Sequential(ConvNorm(width + 2, width), ConvNorm(width, width))
-        self.locate = nn.Conv2d(width, count, 1)
+        self.locate = nn.Conv2d(width, count * _FINER[0] * _FINER[1], 1)
         self.decide = nn.Conv1d(2 * width, count, 3, padding=1)
 
     def forward(self, maps: Maps) -> Rows:
         x = maps.middle
         height, width = x.shape[-2:]
         top = int(self.config.top * height)
-        x = F.interpolate(x[:, :, top:], size=(self.config.rows, self.config.columns), mode="bilinear", align_corners=False)
-        x = self.body(torch.cat([x, _places(x)], 1))
-        row = torch.cat([x.amax(3), x.mean(3)], 1)
-        ys = torch.arange(self.config.rows, device=x.device) + 0.5
-        ys = _STRIDE * (top + ys * ((height - top) / self.config.rows))
-        return Rows(self.locate(x).float(), self.decide(row).float(), ys, _STRIDE * width / self.config.columns)
+        rows, columns = self.config.rows, self.config.columns
+        x = self.body(torch.cat([x[:, :, top:], _places(x[:, :, top:])], 1))
+        place = F.interpolate(_spread(self.locate(x).float()), size=(rows, columns), mode="bilinear", align_corners=False)
+        row = self.decide(torch.cat([x.amax(3), x.mean(3)], 1)).float()
+        present = F.interpolate(row, size=rows, mode="linear", align_corners=False)
+        ys = torch.arange(rows, device=x.device) + 0.5
+        return Rows(place, present, _STRIDE * (top + ys * ((height - top) / rows)), _STRIDE * width / columns)
 
     def losses(self, said: Rows, camera: CameraBatch) -> Terms:
         """``lane_rows``: cross entropy of the place in rows that a lane crosses, the truth shared by the two columns next to
@@ -148,6 +151,13 @@ def slots(points: Tensor, classes: Tensor, valid: Tensor, per_class: int) -> Ten
     before = (x[:, None] < x[:, :, None]) | ((x[:, None] == x[:, :, None]) & (order < order[:, None]))
     rank = (same & before).sum(2)
     return torch.where(valid & (rank < per_class), classes * per_class + rank, -1)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """[B, S * r * c, H, W] as [B, S, r * H, c * W], r and c being `_FINER`."""
+    (batch, channels, height, width), (r, c) = x.shape, _FINER
+    x = x.view(batch, channels // (r * c), r, c, height, width).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(batch, channels // (r * c), r * height, c * width)
 
 
 def _places(x: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ _NEVER = -1e4
 
 
 class MaskHead(Head):
-    """Logits [B, C, H / 2, W / 2] of the classes of ``task``, four from each cell of the map (Shi et al., Real-Time Super-Resolution
-    by Sub-Pixel Convolution, 2016), which are learnt by `drivetrain.MaskLoss`. In a picture in which only some classes were
-    looked for, only these are told from each other."""
+    """Logits [B, C, H / 2, W / 2] of the classes of ``task``, four from each cell of the map (Shi et al., Real-Time
+    Super-Resolution by Sub-Pixel Convolution, 2016), which are learnt by `drivetrain.MaskLoss`. In a picture in which only some
+    classes were looked for, only these are told from each other."""
 
     reads_stride_4 = True
 
@@ -30,7 +30,7 @@ class MaskHead(Head):
         super().__init__()
         self.task = task
         self.field = TASKS[task].prediction  # type: ignore[misc]
-        self.body = ConvNorm(width, width)
+        self.body = ConvNorm(width, width, 1)
         self.classify = nn.Conv2d(width, len(classes) * _FINER**2, 1)
         self.loss = MaskLoss(config, classes, f"model.{task}.class_weights")
 
