@@ -94,7 +94,8 @@ class _Export(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        size, out = (images.shape[2], images.shape[3]), {}
+        size = (images.shape[2], images.shape[3])
+        out: dict[str, Tensor] = {}
         for task, said in self.model.said(images).items():
             head: Any = self.model.heads[task]
             out |= {f"{task}/{name}": value for name, value in head.exported(said, size).items()}
