@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -40,6 +40,9 @@ from .recipe_values import AnyModel, at, explain, keys_of, leaves, unknown_key, 
 from .recipe_values import compare as compare
 from .tasks import TASKS
 from .taxonomies import Expanded
+
+if TYPE_CHECKING:
+    from .sample import Transform
 
 DEFAULT = "default"
 Classes = Mapping[str, tuple[str, ...]]
@@ -109,6 +112,17 @@ class Recipe:
                    tuple(Join(n, j.addresses, round(1e6 * j.tolerance_ms)) for n, j in s.join.items()))
             for name, s in sources.items()
         )  # fmt: skip
+
+    def build_transforms(self) -> dict[str, Transform]:
+        """By name, in their order, told of the classes. Raises RecipeError for a setting that does not suit these."""
+        built: dict[str, Transform] = {name: chosen.build() for name, chosen in self.transforms.items()}
+        for name, transform in built.items():
+            try:
+                transform.prepare(self.classes)
+            except RecipeError as error:
+                where = self.root.where(("transforms", name))
+                raise RecipeError(error.message, where=where, near=error.near, remedy=error.remedy) from error
+        return built
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -198,8 +212,8 @@ class _Reading:
         classes = self.classes(sections, tasks) if sections and tasks else {}
         if sections and classes:
             self.check_taxonomy(sections.data, classes)
-            for message, data_key in sections.data.wrong_weights():
-                self.wrong(message, data_key)
+            for message, key in (*sections.data.wrong_weights(), *sections.wrong_tiles(tasks)):
+                self.wrong(message, key)
             self.check_metrics(sections, named["metrics"], tasks)
         self.complain()
         assert sections and model

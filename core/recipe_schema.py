@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
@@ -308,6 +308,13 @@ class Sections(Section):
     metrics: dict[str, PluginSection] = {}
     tracker: dict[str, PluginSection] = {}
     gates: dict[str, Gate] = Field({}, description="metric, or a name -> what must be reached, or the run fails")
+
+    def wrong_tiles(self, tasks: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(what, its key): what cannot be put together from tiles."""
+        cut = {"lanes": "lane_detection" in tasks, "clips": self.data.clip.frames > 1, "sweeps": bool(self.data.lidars)}
+        if self.evaluation.tiles and any(cut.values()):
+            names = ", ".join(name for name, is_there in cut.items() if is_there)
+            yield f"{names} cannot be put together from tiles", ("evaluation", "tiles")
 
 
 def core_keys(section: str) -> type[Section]:

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 
 from .batch import Batch, CameraBatch
-from .errors import RecipeError
 from .frame import Boxes, CameraLabels
 from .geometry import map_boxes
 from .prediction import Prediction
@@ -33,15 +32,9 @@ _STITCHED = ("semantic", "drivable", "depth")
 
 
 def tiled(predict: Predict, recipe: Recipe) -> Predict:
-    """``predict``, tile by tile where the recipe asks for it. Raises RecipeError for what cannot be put together."""
+    """``predict``, tile by tile where the recipe asks for it."""
     tiles = recipe.evaluation.tiles
-    if tiles is None:
-        return predict
-    wrong = {"lane_detection": "lane_detection" in recipe.tasks, "clips": recipe.data.clip.frames > 1,
-             "lidars": bool(recipe.data.lidars)}  # fmt: skip
-    if found := [name for name, is_there in wrong.items() if is_there]:
-        raise RecipeError(f"evaluation.tiles: {', '.join(found)} cannot be put together from tiles", remedy="leave tiles out")
-    return TiledPredict(predict, tiles)
+    return predict if tiles is None else TiledPredict(predict, tiles)
 
 
 class Stretch(NamedTuple):
@@ -74,7 +67,7 @@ class TiledPredict:
         parts = [self._part(batch, row, column) for row in rows for column in columns]
         whole = self._whole(batch, rows[0], columns[0]) if self._tiles.whole else None
         return [
-            Prediction(key, {batch.camera_name: _together(batch, i, [part[i] for part in parts], whole and whole[i])})
+            Prediction(key, {batch.camera_name: _together(batch, i, [part[i] for part in parts], whole[i] if whole else None)})
             for i, key in enumerate(batch.keys)
         ]
 

@@ -61,13 +61,10 @@ def build_loader(recipe: Recipe) -> Loader:
 
 def data_spec(recipe: Recipe, split: str) -> DataSpec:
     """What a split of the recipe reads, with its transforms built."""
-    transforms = {name: chosen.build() for name, chosen in recipe.transforms.items()}
-    for transform in transforms.values():
-        transform.prepare(recipe.classes)
     data = recipe.data
     return DataSpec(
         recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if data.cameras is None else tuple(data.cameras),
-        transforms, recipe.seed, tuple(data.lidars), data.clip.frames, data.clip.stride,
+        recipe.build_transforms(), recipe.seed, tuple(data.lidars), data.clip.frames, data.clip.stride,
     )  # fmt: skip
 
 

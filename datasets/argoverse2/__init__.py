@@ -10,14 +10,16 @@
     ROOT/SPLIT/LOG/map/                                   its file names tell the city
 
 A frame is a lidar sweep and, of each ring camera, the picture nearest to it, at most 25 ms away as the official loader has it;
-its scene is the log. With ``stereo=true`` the stereo pair comes along, with ``lidar=true`` the sweep as ``lidar``: x, y, z,
-intensity, ring (the laser's number), time (s since the sweep began). Sweeps lie in the ego frame, at their own time.
+its scene is the log. Sweeps beside which a camera of the log has no picture, at a log's ends, are left out. With
+``stereo=true`` the stereo pair comes along, with ``lidar=true`` the sweep as ``lidar``: x, y, z, intensity, ring (the laser's
+number), time (s since the sweep began). Sweeps lie in the ego frame, at their own time.
 Pictures are published without distortion; the coefficients in the calibration are of the lenses, and are not passed on.
 
 There are no 2D labels. The annotated 3D boxes as they project onto the pictures are read with ``boxes=true``: taken to be still
 between the sweep's time and the picture's, looser than boxes drawn by hand, and blind to what stands in front. Attributes keep
-``num_interior_pts`` and the 3D box in the ego frame (``translation``, ``size`` as length, width, height, ``rotation`` as w, x,
-y, z). A box without lidar points is ignored, as in the official evaluation. Track ids are places among a log's tracks.
+``num_interior_pts``, the ``distance`` over ground (m) and the 3D box in the ego frame (``translation``, ``size`` as length,
+width, height, ``rotation`` as w, x, y, z). A box without lidar points is ignored, as in the official evaluation. Track ids
+are places among a log's tracks.
 
 Tag: ``location``, the city's code.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,13 +109,13 @@ class Argoverse2:
 
     def _sweeps(self, log: Path) -> Iterator[Ref]:
         cameras = (*_RING, *_STEREO) if self.config.stereo else _RING
-        taken = {name: _times(log / "sensors" / "cameras" / name, "jpg") for name in cameras}
+        listed = ((name, _times(log / "sensors" / "cameras" / name, "jpg")) for name in cameras)
+        taken = {name: times for name, times in listed if times}
         city = next((found[1] for path in log.glob("map/*") if (found := _CITY.search(path.name))), "")
         for timestamp in _times(log / "sensors" / "lidar", "feather"):
-            near = {name: _nearest(times, timestamp) for name, times in taken.items() if times}
-            beside = tuple((name, time) for name, time in near.items() if abs(time - timestamp) <= _NEAR)
-            if beside or self.config.lidar:
-                yield Ref(str(log), timestamp, beside, city)
+            near = tuple((name, _nearest(times, timestamp)) for name, times in taken.items())
+            if all(abs(time - timestamp) <= _NEAR for _, time in near) and (near or self.config.lidar):
+                yield Ref(str(log), timestamp, near, city)
 
 
 def _boxes(found: Annotations, ego_to_world: np.ndarray, camera: Camera, folder: Path) -> Boxes:
@@ -133,7 +134,8 @@ def _boxes(found: Annotations, ego_to_world: np.ndarray, camera: Camera, folder:
 
 def _attributes(found: Annotations, row: int) -> dict[str, object]:
     box = found.boxes[row].tolist()
-    return {"num_interior_pts": int(found.points[row]), "translation": box[:3], "size": box[3:6], "rotation": box[6:]}
+    where = {"distance": math.hypot(*box[:2]), "translation": box[:3], "size": box[3:6], "rotation": box[6:]}
+    return {"num_interior_pts": int(found.points[row]), **where}
 
 
 def _times(folder: Path, suffix: str) -> list[int]:

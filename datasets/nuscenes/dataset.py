@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Of how much of an object is seen, in all cameras together: what is not, at the middle of the bin.
 _OCCLUSION = {"v0-40": 0.8, "v40-60": 0.5, "v60-80": 0.3, "v80-100": 0.1}
+_OF_POINTS = re.compile(r"(flat|static)\.|noise$|vehicle\.ego$")  # lidarseg adds these to the table: no box has them
 _LENGTH_FIRST = [0, 1, 2, 4, 3, 5, 6, 7, 8, 9]
 _LIDAR_FIELDS = ("x", "y", "z", "intensity", "ring")
 
@@ -58,7 +60,8 @@ class Nuscenes:
         """The keyframes of ``split``, scene by scene. Raises DataError for what is missing."""
         version, chosen = split_of(Path(root), split, self.config.version)
         tables = self._tables[str(root), split] = read_tables(Path(root), version, chosen)
-        self.classes = {"object_detection": tuple(ClassInfo(name, i) for i, name in enumerate(tables.categories))}
+        infos = (ClassInfo(name, i, ignore=_OF_POINTS.match(name) is not None) for i, name in enumerate(tables.categories))
+        self.classes = {"object_detection": tuple(infos)}
         if not tables.samples:
             raise DataError(f"has no scene of split {split!r}", where=str(Path(root) / version))
         readings = (one for sample in tables.samples for one in self._wanted(sample))

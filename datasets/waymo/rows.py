@@ -1,4 +1,5 @@
-"""Rows of a parquet file, one at a time: a segment's pictures and sweeps are never all in memory."""
+"""Rows of a parquet file, one at a time. In memory are the pages that hold them: sweeps have small ones, while pictures can be
+one page for a thousand, as pyarrow writes them."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from pyarrow import parquet
 
 from drivetrain import DataError, read_table
 
-CONTEXT, TIME = "key.segment_context_name", "key.frame_timestamp_micros"
+TIME = "key.frame_timestamp_micros"
+_BUFFER = 1 << 20  # bytes
 
 
 class Rows:
@@ -45,7 +47,7 @@ class Rows:
         return {name: _value(self._rows[name][place - self._from]) for name in self.columns}
 
     def _open(self) -> Iterator[pa.RecordBatch]:
-        file = parquet.ParquetFile(self.path)
+        file = parquet.ParquetFile(self.path, buffer_size=_BUFFER, pre_buffer=False)  # else whole columns are read at once
         if missing := [name for name in self.columns if name not in file.schema_arrow.names]:
             raise DataError(f"has no column {missing[0]!r}", where=str(self.path))
         return file.iter_batches(self.batch, columns=self.columns, use_threads=False)

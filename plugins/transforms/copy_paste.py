@@ -13,12 +13,13 @@ from .geometry import check_classes
 from .layers import lay_objects, region_of
 
 TASK = "object_detection"
-_SMALLEST = 8  # pixels of the shorter side
+_SMALLEST, _LARGEST = 8, 0.15  # pixels of the shorter side; share of the picture, or it would hide most of the other
 
 
 class CopyPaste(Transform):
-    """Up to ``most`` objects of a partner, at their own place and size: of one camera they stand on the road there too.
-    What is pasted are the object's own pixels where its frame has instance masks, else its box."""
+    """Up to ``most`` objects of a partner, none larger than a seventh of the picture, at their own place and size: of one
+    camera they stand on the road there too. What is pasted are the object's own pixels where its frame has instance masks,
+    else its box."""
 
     partners = 1
     reads = ("instances",)
@@ -49,7 +50,9 @@ class CopyPaste(Transform):
         if fields is None:
             return np.zeros(0, int)
         sides = fields["boxes"][:, 2:] - fields["boxes"][:, :2]
-        fit = [i for i in np.flatnonzero(sides.min(1, initial=1e9) >= _SMALLEST).tolist() if self._is_meant(fields, i)]
+        height, width = partner.view.size
+        suit = (sides.min(1, initial=1e9) >= _SMALLEST) & (sides.prod(1) <= _LARGEST * height * width)
+        fit = [i for i in np.flatnonzero(suit).tolist() if self._is_meant(fields, i)]
         count = min(len(fit), rng.integer(1, self.most + 1))
         return np.array([fit.pop(rng.integer(0, len(fit))) for _ in range(count)], int)
 

@@ -12,6 +12,8 @@ from drivetrain import CameraSample, Rng, Transform
 
 from .config import BlurConfig, JpegConfig, NoiseConfig
 
+_STRIP = 48  # rows of noise that are drawn
+
 
 class Sometimes(Transform):
     """With probability ``p`` the picture becomes what `changed` makes of it."""
@@ -61,11 +63,19 @@ class Noise(Sometimes):
 
 
 def with_noise(image: np.ndarray, sigma: float, rng: Rng) -> np.ndarray:
-    """uint8 like ``image``, clipped at both ends."""
+    """uint8 like ``image``, clipped at both ends. Normal deviates are dear: those of a strip are used again further down,
+    shifted at random."""
+    height, width = image.shape[:2]
     cv2.setRNGSeed(rng.integer(0, 2**31))  # OpenCV keeps a generator for each thread
-    noise = np.empty((image.shape[0], image.size // image.shape[0]), np.int16)
-    cv2.randn(noise, np.zeros(1), np.array([sigma]))
-    return cv2.add(image, noise.reshape(image.shape), dtype=cv2.CV_8U)
+    strip = np.empty((_STRIP, 2 * width * 3), np.int16)
+    cv2.randn(strip[:, : width * 3], np.zeros(1), np.array([sigma]))
+    strip[:, width * 3 :] = strip[:, : width * 3]
+    out = np.empty_like(image)
+    for top in range(0, height, _STRIP):
+        start, rows = 3 * rng.integer(0, width), slice(top, top + _STRIP)
+        noise = np.ascontiguousarray(strip[: height - top, start : start + width * 3])
+        cv2.add(image[rows], noise.reshape(-1, width, 3), dst=out[rows], dtype=cv2.CV_8U)
+    return out
 
 
 class Jpeg(Sometimes):

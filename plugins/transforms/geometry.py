@@ -145,7 +145,7 @@ def check_classes(transform: str, named: Sequence[str], classes: Mapping[str, tu
     known = sorted({name for names in classes.values() for name in names})
     for name in named:
         if name not in known:
-            raise RecipeError(f"transform {transform}: no class {name!r}", near=near_matches(name, known),
+            raise RecipeError(f"{transform}: no class {name!r}", near=near_matches(name, known),
                               remedy=f"the recipe's classes: {', '.join(known)}")  # fmt: skip
 
 

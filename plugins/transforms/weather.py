@@ -87,7 +87,8 @@ class Rain(Sometimes):
         for number, (share, thickness, bright) in enumerate(((0.02, 1, 0.20), (0.05, 1, 0.28), (0.11, 2, 0.20))):
             count = round(amount * (900, 300, 60)[number])
             layer = streaks(sample.view.size, hash_array(seed + number, np.arange(4 * count)), share, wind, thickness)
-            image = cv2.scaleAdd(layer, bright * (0.6 + 0.4 * amount), image)
+            fine = min(1.0, sample.view.size[0] / 400)  # a drop that is thinner than a pixel is fainter
+            image = cv2.scaleAdd(layer, fine * bright * (0.6 + 0.4 * amount), image)
         return image
 
 
@@ -137,5 +138,6 @@ def headlight_cone(view: View) -> np.ndarray:
     middle = width / 2 if view.intrinsics is None else float(view.intrinsics[0, 2])
     metres = road_distances(view, FAR)
     reach = np.exp(-((metres / 40) ** 2))
-    across = (np.arange(width) + 0.5 - middle)[None] * (metres / focal)[:, None]
-    return (reach[:, None] * np.exp(-((across / 4) ** 2)) * 0.9).astype(np.float32)
+    columns = np.arange(width, dtype=np.float32) + np.float32(0.5 - middle)
+    across = columns[None] * (metres / (4 * focal)).astype(np.float32)[:, None]
+    return 0.9 * reach[:, None] * cv2.exp(-across * across)

@@ -137,6 +137,16 @@ def test_the_official_splits_choose_scenes(root):
     assert {one.identify(ref)[1] for ref in one.index(root, "mini_val")} == {"scene-0103"}
 
 
+def test_what_lidarseg_adds_to_the_categories_needs_no_mapping(root):
+    path = root / "v1.0-mini" / "category.json"
+    rows = json.loads(path.read_text())
+    added = ["noise", "static.manmade", "flat.driveable_surface", "vehicle.ego", "static_object.bicycle_rack"]
+    path.write_text(json.dumps([*rows, *({"token": name, "name": name, "description": ""} for name in added)]))
+    one = dataset()
+    one.index(root, "v1.0-mini")
+    assert [info.name for info in one.classes["object_detection"] if info.ignore] == added[:4]
+
+
 def test_the_test_split_is_not_labelled(root):
     (root / "v1.0-mini").rename(root / "v1.0-test")
     assert all(c.boxes is None for frame in check_dataset(dataset(), root, "test") for c in frame.cameras.values())

@@ -10,6 +10,7 @@ import torch
 from torchvision.ops import box_iou, generalized_box_iou
 
 from drivetrain import Batch, ModelContext, normalise_images, total_loss
+from drivetrain.norms import set_norms
 from drivetrain.plugins.models.road import assign, head
 from drivetrain.plugins.models.road.cells import Cells, cells_of, decode, overlap, window
 from drivetrain.plugins.models.road.config import RoadDetectorConfig
@@ -114,7 +115,7 @@ def test_assignment_of_a_batch_at_once_is_that_of_loops(seed):
     assert sum(len(one) for one in expected.values()) > 80
     for (i, n), mine in expected.items():
         kept = got.kept[i, n]
-        found = dict(zip(got.index[i, n][kept].tolist(), got.quality[i, n][kept].tolist()))
+        found = dict(zip(got.cells[i, n][kept].tolist(), got.quality[i, n][kept].tolist()))
         assert found == pytest.approx(mine, abs=1e-4), (i, n)
     assert (got.quality[~got.kept] == 0).all()
 
@@ -124,7 +125,7 @@ def test_no_cell_learns_two_objects_and_every_tiny_one_has_a_cell():
     boxes = torch.cat([boxes[..., :2], boxes[..., :2] + torch.tensor([2.0, 3.0])], -1).clamp(max=126.0)
     boxes[:, 1] += 16.0
     found = assign.task_aligned(cells, predicted, logits, boxes, labels, torch.ones_like(labels, dtype=torch.bool), 10)
-    for index, kept in zip(found.index, found.kept):
+    for index, kept in zip(found.cells, found.kept):
         chosen = index[kept].tolist()
         assert len(chosen) == len(set(chosen))
     _, allowed = window(cells, boxes, assign.RADIUS)
@@ -261,8 +262,17 @@ def test_export_is_traceable_for_any_batch_and_gives_what_predict_starts_from():
     assert torch.allclose(boxes, expected, atol=1e-3) and torch.allclose(scores, logits.sigmoid(), atol=1e-5)
 
 
-def test_norms_are_shared_by_no_two_levels():
+@pytest.mark.parametrize("norm", ["group", "frozen", "sync"])
+def test_other_norms_take_the_place_of_batch_norms(norm):
+    model = build()
+    set_norms(model, norm)
+    total_loss(model.train().losses(make_batch(TASK, CLASSES, (64, 96)))).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+
+
+def test_each_level_has_norms_of_its_own():
     """Statistics of the levels differ; the convolutions are the same."""
-    tower = build().head.class_tower
-    assert isinstance(tower, head.Tower) and len(tower.norms) == len(STRIDES)
-    assert len({id(norm) for level in tower.norms for norm in level}) == len(STRIDES) * len(tower.convs)
+    tower = head.Tower(8, 2, 3).train()
+    tower(torch.rand(2, 8, 4, 4), 1)
+    assert [int(norm.num_batches_tracked) for norm in tower.norms] == [0, 0, 1, 1, 0, 0]

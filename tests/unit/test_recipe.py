@@ -283,6 +283,7 @@ def test_all_that_is_wrong_is_told_at_once_in_order_of_lines(refused):
         ("gates.mioo.min=1", "@: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
         ("gates.miou.least=1", "@: no such key"),
         ("evaluation.slices={rain: tags.weather = 'rain'}", "@: cannot read '='"),
+        ("evaluation.tiles={grid: [2, 0]}", "@: "),
         ("checkpoint.best=mioo", "@: no metric 'mioo' in metrics\n  did you mean 'miou'?"),
         ("data.val=null", "@: is needed, since the recipe evaluates"),
         ("data.train.city.enabled=false", "a.yaml:4: data.train: no source is enabled"),
@@ -304,6 +305,19 @@ def test_all_that_is_wrong_is_told_at_once_in_order_of_lines(refused):
 )  # fmt: skip
 def test_a_wrong_override_answers_like_a_colleague(refused, override, told):
     assert refused(BASE, override).startswith(told.replace("@", f"command line: {override}"))
+
+
+def test_transforms_are_told_of_the_classes_and_say_where_they_do_not_suit(load):
+    assert list(load(BASE, "transforms.flip.ignore=[car]").build_transforms()) == ["resize", "colour", "flip"]
+    with pytest.raises(RecipeError) as caught:
+        load(BASE, "transforms.flip={ignore: [cra]}").build_transforms()
+    said = str(caught.value)
+    assert said.startswith("command line: transforms.flip") and "no class 'cra'\n  did you mean 'car'" in said
+
+
+def test_what_cannot_be_put_together_from_tiles_is_refused(refused):
+    said = refused(BASE, "evaluation.tiles={grid: [2, 2]}", "data.clip.frames=2", "data.lidars=[lidar_top]")
+    assert said.startswith("command line: evaluation.tiles") and "clips, sweeps cannot be put together from tiles" in said
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def size_of_mask(mask: Encoded) -> tuple[int, int]:
     try:
         return declared_size(mask)
     except ValueError as error:
-        raise Damage(f"a mask has no header that can be read: {error}") from error
+        raise Damage(f"a mask is no picture of one channel: {error}") from error
 
 
 def _jpeg(image: Encoded, shape: tuple[int, int, int], buffer: np.ndarray) -> np.ndarray:

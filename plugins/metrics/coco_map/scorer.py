@@ -57,9 +57,11 @@ class CocoScored:
         """Boxes of pictures and categories that do not count are there too, as of the first: they are in no pair."""
         pictures, classes = ({name: k for k, name in enumerate(one)} for one in (self.matched.images, self.matched.classes))
         numbers = [[pictures.get(row["image_id"], 0), classes.get(row["category_id"], 0)] for row in rows]
-        columns = np.array(numbers, np.int64).reshape(-1, 2).T
+        picture, label = np.array(numbers, np.int64).reshape(-1, 2).T
         xywh = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
-        return Sides(Boxes(*columns, xywh), np.array([row["area"] for row in rows], np.float64), np.full(len(rows), np.nan))
+        return Sides(
+            Boxes(picture, label, xywh), np.array([row["area"] for row in rows], np.float64), np.full(len(rows), np.nan)
+        )
 
     def figures(self, times: np.ndarray) -> dict[str, Any]:
         whole, classes = self.matched.figures(times)

@@ -21,10 +21,10 @@ _LEAST = 1e-9
 
 
 class Matches(NamedTuple):
-    """Per object its K best cells: ``index`` int64 [B, N, K]; ``kept`` bool [B, N, K], those that learn it, each cell one
+    """Per object its K best cells: ``cells`` int64 [B, N, K]; ``kept`` bool [B, N, K], those that learn it, each cell one
     object at most; ``quality`` float32 [B, N, K] in 0..1, what they are to score, 0 where not kept."""
 
-    index: Tensor
+    cells: Tensor
     kept: Tensor
     quality: Tensor
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .assign import slots, take, task_aligned
 from .cells import NEAREST, Cells, covered, overlap
+from .layers import convolution
 
 _PRIOR = 0.01
 """What an untrained head scores (Lin et al., Focal Loss for Dense Object Detection, 2017)."""
@@ -24,14 +25,12 @@ class Tower(nn.Module):
 
     def __init__(self, width: int, depth: int, levels: int):
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(depth))
-        self.norms = nn.ModuleList(nn.ModuleList(nn.BatchNorm2d(width) for _ in range(depth)) for _ in range(levels))
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        self.convs = nn.ModuleList(convolution(width, width) for _ in range(depth))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(levels * depth))
 
     def forward(self, x: Tensor, level: int) -> Tensor:
-        for conv, norm in zip(self.convs, self.norms[level]):  # type: ignore[arg-type]
-            x = F.relu(norm(conv(x)), inplace=True)
+        for i, conv in enumerate(self.convs):
+            x = F.relu(self.norms[level * len(self.convs) + i](conv(x)), inplace=True)
         return x
 
 
@@ -71,15 +70,15 @@ def box_losses(cells: Cells, logits: Tensor, boxes: Tensor, targets: Mapping[str
     """
     valid = targets["valid"] & labelled[:, None]
     found = task_aligned(cells, boxes, logits, targets["boxes"], targets["classes"], valid, most)
-    quality, flat = found.quality.flatten(1), slots(found.index, targets["classes"], logits.shape[2]).flatten(1)
+    quality, flat = found.quality.flatten(1), slots(found.cells, targets["classes"], logits.shape[2]).flatten(1)
     wanted = torch.zeros_like(logits).flatten(1).scatter_add(1, flat, quality).view_as(logits)
-    taken = wanted.new_zeros(wanted.shape[:2]).scatter_add(1, found.index.flatten(1), found.kept.flatten(1).float()) > 0
+    taken = wanted.new_zeros(wanted.shape[:2]).scatter_add(1, found.cells.flatten(1), found.kept.flatten(1).float()) > 0
     void = covered(cells, targets["ignore_boxes"], targets["ignore_valid"]) & ~taken
     counted = labelled[:, None, None] & known[:, None] & ~void[..., None]
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     focus = (wanted - logits.detach().sigmoid()).square()
     picture = quality.sum(1)
-    _, giou = overlap(take(boxes, found.index), targets["boxes"][:, :, None])
+    _, giou = overlap(take(boxes, found.cells), targets["boxes"][:, :, None])
     return {
         "classes": ((entropy * focus * counted).sum(), (picture.clamp(min=1.0) * labelled).sum()),
         "boxes": ((found.quality * (1 - giou)).sum(), picture.sum()),

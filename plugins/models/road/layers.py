@@ -7,15 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def convolution(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    """One that a norm and a ReLU follow: without a bias, its weights as in He et al., Delving Deep into Rectifiers (2015)."""
+    conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
 class ConvNorm(nn.Module):
     """Convolution, batch norm, ReLU: [B, C, H, W] to [B, C', H / stride, W / stride]."""
 
     def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1, activate: bool = True):
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
+        self.conv = convolution(channels, out, kernel, stride)
         self.norm = nn.BatchNorm2d(out)
         self.activate = activate
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
