@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector kitti-overfit scale kills faults features lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector bench-camvid bench-multitask kitti-overfit scale kills faults features lint types clean
 
 setup: $(READY)
 
@@ -73,6 +73,17 @@ bench-score: $(READY)
 MINUTES ?= 20
 bench-detector: $(READY)
 	$(BIN)/python tests/benchmarks/detector.py --minutes $(MINUTES)
+
+# Segmentation on CamVid beside plain torch, SECONDS of each on the same two cores.
+SECONDS ?= 1800
+CAMVID ?= ../shared/data/camvid/CamVid
+PEER ?= ../shared/bench/camvid_plain_torch.py
+bench-camvid: $(READY)
+	$(BIN)/python tests/benchmarks/camvid.py --camvid $(CAMVID) --peer $(PEER) --seconds $(SECONDS)
+
+# road_multitask with four heads beside four models of one task each, and sets that are half labelled: about two hours.
+bench-multitask: $(READY)
+	$(BIN)/python tests/benchmarks/multitask.py
 
 # The frames of KITTI's object benchmark that lie in the folder KITTI, learnt by heart on two ranks.
 KITTI ?= ../shared/data/kitti_object

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
     from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
     from .comm import Comm, local_world_from_environment
-    from .config import PluginConfig
+    from .config import MaskLossConfig, PluginConfig
     from .contracts import (
         Balance,
         Dataset,
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         read_picture,
         read_table,
     )
+    from .mask_losses import MaskLoss
     from .metric import PictureMetric
     from .model import Losses, Model, ModelContext, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from .rasters import decode_pixels, decode_stored, encode_pixels, stored_to_depth
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
+    from .sampling import sample_at_original
     from .saving import FragmentWriter
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
@@ -111,7 +113,7 @@ _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
     "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
     "comm": "Comm local_world_from_environment",
-    "config": "PluginConfig",
+    "config": "MaskLossConfig PluginConfig",
     "contracts": "Balance Dataset DataSpec Engine EngineContext EvaluationStream Join Loader Metric MetricContext Panel "
     "Scored Scorer ShardSet Source StepResult Tracker TrackerContext TrainingStream",
     "cuboids": "cuboid_corners cuboid_extents pose_matrix rotation_matrices",
@@ -125,6 +127,7 @@ _HOMES = {
     "lanes": "Lanes lanes_from_json lanes_to_json",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
     "read_table",
+    "mask_losses": "MaskLoss",
     "metric": "PictureMetric",
     "model": "Losses Model ModelContext loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
@@ -136,6 +139,7 @@ _HOMES = {
     "rasters": "decode_pixels decode_stored encode_pixels stored_to_depth",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
+    "sampling": "sample_at_original",
     "saving": "FragmentWriter",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy mirrored_classes",

@@ -141,6 +141,20 @@ def stats(
         print(f"\n{html}")
 
 
+@app.command()
+def weights(
+    recipe: str = typer.Argument(..., help="A recipe.", metavar="RECIPE"),
+    overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]..."),
+    task: str = typer.Option(None, "--task", help="Where the recipe has several."),
+    rule: str = typer.Option("log", "--rule", help="log: 1 / log(1.1 + share); median: the median share / share."),
+) -> None:
+    """Class weights for a recipe's class_weights, from its training sources, as YAML. No picture is read."""
+    from ..class_weights import class_weights
+
+    found = class_weights(_recipe_of(recipe, overrides or []), task, rule)
+    print(f"class_weights: {{{', '.join(f'{name}: {weight}' for name, weight in found.items())}}}")
+
+
 def _print_statistics(shards: str, found: dict[str, Any]) -> None:
     sizes = {name: " ".join(f"{w}x{h}" for w, h in sizes) for name, sizes in found["cameras"].items()}
     cameras = ", ".join(f"{name} {size}" for name, size in sizes.items())

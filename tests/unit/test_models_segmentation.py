@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from drivetrain import Batch, ModelContext, UserError, normalise_images, total_loss
+from drivetrain import Batch, ModelContext, UserError, normalise_images, sample_at_original, total_loss
 from drivetrain.plugins.models.torchvision import segmentation as zoo
 from drivetrain.plugins.models.torchvision.config import AuxSegmentationConfig, SegmentationConfig
 from drivetrain.testing import check_model, make_batch
@@ -81,7 +81,7 @@ def test_stretched_pictures_are_read_as_interpolate_reads_them():
     camera.original_sizes[0] = torch.tensor([101, 77])
     camera.to_original[0] = torch.diag(torch.tensor([77 / 96, 101 / 64, 1]))
     expected = F.interpolate(maps, size=(101, 77), mode="bilinear", align_corners=False)
-    assert torch.allclose(zoo.sample_at_original(maps, camera, 0), expected, atol=1e-4)
+    assert torch.allclose(sample_at_original(maps, camera, 0), expected, atol=1e-4)
 
 
 def test_padding_shifts_and_flips_are_undone():
@@ -91,10 +91,10 @@ def test_padding_shifts_and_flips_are_undone():
     camera.sizes[0] = torch.tensor([32, 48])
     camera.original_sizes[0] = torch.tensor([64, 80])
     camera.to_original[0] = torch.tensor([[2.0, 0, -16], [0, 2, 0], [0, 0, 1]])  # x_original = 2 x - 16: 8 px cut off
-    out = zoo.sample_at_original(ramp, camera, 0)
+    out = sample_at_original(ramp, camera, 0)
     assert torch.allclose(out[0, 0, 5], (torch.arange(80) + 0.5 + 16) / 2, atol=1e-4)
     camera.to_original[0] = torch.tensor([[-2.0, 0, 80], [0, 2, 0], [0, 0, 1]])
-    flipped = zoo.sample_at_original(ramp, camera, 0)
+    flipped = sample_at_original(ramp, camera, 0)
     assert torch.allclose(flipped[0, 0, 5, :-1], (80 - torch.arange(79) - 0.5) / 2, atol=1e-4)  # the last: at the edge
 
 
@@ -102,7 +102,7 @@ def test_autocast_leaves_losses_float32_and_predictions_nearly_the_same():
     model, batch = lraspp(), batch_of()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, weight = model.losses(batch)["cross_entropy"]
-        assert model.logits(normalise_images(batch.camera.images))["cross_entropy"].dtype == torch.float32
+        assert model.logits(normalise_images(batch.camera.images))["out"].dtype == torch.float32
     assert total.dtype == weight.dtype == torch.float32
     assert torch.allclose(total, lraspp().losses(batch)["cross_entropy"][0], rtol=2e-2)
 
@@ -114,11 +114,11 @@ def test_one_picture_at_a_time_is_refused_with_a_remedy():
 
 
 def test_class_weights_are_checked():
-    assert zoo.class_weights(SegmentationConfig(class_weights=[1, 2, 3]), CLASSES) == [1, 2, 3]
+    assert SegmentationConfig(class_weights=[1, 2, 3]).weights_of(CLASSES, "model") == [1, 2, 3]
     with pytest.raises(UserError, match="2 weights for 3 classes"):
-        zoo.class_weights(SegmentationConfig(class_weights=[1, 2]), CLASSES)
+        SegmentationConfig(class_weights=[1, 2]).weights_of(CLASSES, "model")
     with pytest.raises(UserError, match="did you mean 'car'"):
-        zoo.class_weights(SegmentationConfig(class_weights={"cars": 2}), CLASSES)
+        SegmentationConfig(class_weights={"cars": 2}).weights_of(CLASSES, "model")
 
 
 def test_pretrained_weights_are_taken_from_the_cache(tmp_path, monkeypatch):

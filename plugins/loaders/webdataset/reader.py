@@ -204,8 +204,8 @@ class ShardSet:
         return {task: infos for task, infos in self.classes.items() if not self.plain or not TASKS[task].is_mask}
 
     def lacks(self, task: str) -> bool:
-        """Whether these are plain tars in which nothing is labelled for ``task``, and need not be."""
-        return self.plain and task not in self.classes and not self.info["plain"]["labelled"].get(task)
+        """Whether nothing here is labelled for ``task``; plain tars may hold masks of it without a list of classes."""
+        return task not in self.classes and not (self.plain and self.info["plain"]["labelled"].get(task))
 
     @cached_property
     def listed(self) -> pa.Table:

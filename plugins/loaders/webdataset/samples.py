@@ -81,10 +81,9 @@ class OpenSource:
 
 def _reader(source: Source, shards: ShardSet, task: str, spec: DataSpec) -> Reader:
     if task not in shards.classes and not shards.lacks(task):
-        masks = "its masks need a list of classes: see classes.json in docs/loading.md" if shards.plain else None
-        had = ", ".join(sorted(shards.classes)) or "no task"
-        raise RecipeError(f"source {source.name!r} ({shards.path}) has no labels of {task}: it has {had}",
-                          where=source.where, near=near_matches(task, shards.classes), remedy=masks)  # fmt: skip
+        raise RecipeError(f"source {source.name!r} ({shards.path}) has masks of {task} without a list of classes",
+                          where=source.where, near=near_matches(task, shards.classes),
+                          remedy="see classes.json in docs/loading.md")  # fmt: skip
     infos, mapping = shards.classes.get(task, ()), _of_task(source.taxonomy.get(task, {}), shards, task)
     undeclared = np.ones(256, np.uint8)
     undeclared[[info.id for info in infos if info.id < 256] + [IGNORE]] = 0
@@ -102,9 +101,9 @@ def refuse_unlabelled(spec: DataSpec, sources: Sequence[OpenSource]) -> None:
     """Raises RecipeError for a task of which no source has a label: nothing would be learnt."""
     for task in spec.tasks:
         if all(source.shards.lacks(task) for source in sources):
-            raise RecipeError(f"no source has labels of {task}: {', '.join(source.shards.path for source in sources)}",
-                              where=sources[0].asked.where,
-                              remedy="docs/loading.md says how tars carry labels; overlays lie over them")  # fmt: skip
+            had = (f"{s.shards.path} has {', '.join(sorted(s.shards.classes)) or 'none'}" for s in sources)
+            raise RecipeError(f"no source has labels of {task}: {'; '.join(had)}", where=sources[0].asked.where,
+                              remedy="docs/loading.md says how tars carry labels; overlays lie over sets")  # fmt: skip
 
 
 def cameras_of(spec: DataSpec, sources: list[OpenSource]) -> tuple[str, ...]:

@@ -20,13 +20,20 @@ class Size(NamedTuple):
     neck: int
 
 
-def _size(width: float, depth: float) -> Size:
+_MULTIPLES = {"n": (0.25, 1 / 3), "s": (0.5, 1 / 3), "m": (0.75, 2 / 3), "l": (1.0, 1.0)}
+"""Of widths and depths."""
+
+
+def size_of(name: str, width: float | None = None) -> Size:
+    """The size ``name``, with another multiple of its widths where ``width`` is one."""
+    own, depth = _MULTIPLES[name]
+    width = width or own
     wide = [8 * round(width * channels / 8) for channels in (128, 256, 512, 768, 256)]
     deep = [max(1, round(depth * blocks)) for blocks in (3, 6, 6, 3)]
     return Size(tuple(wide[:4]), tuple(deep), wide[4])  # type: ignore[arg-type]
 
 
-SIZES = {"n": _size(0.25, 1 / 3), "s": _size(0.5, 1 / 3), "m": _size(0.75, 2 / 3), "l": _size(1.0, 1.0)}
+SIZES = {name: size_of(name) for name in _MULTIPLES}
 
 
 class Backbone(nn.Module):

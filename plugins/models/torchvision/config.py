@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
-from drivetrain import PluginConfig
-
-Weight = Annotated[float, Field(ge=0)]
+from drivetrain import MaskLossConfig, PluginConfig
 
 
 class WeightsConfig(PluginConfig):
@@ -27,10 +23,8 @@ class WeightsConfig(PluginConfig):
         return self
 
 
-class SegmentationConfig(WeightsConfig):
-    class_weights: dict[str, Weight] | list[Weight] | None = Field(
-        None, description="weights of the classes in the loss: one each in their order, or by name (others 1)"
-    )
+class SegmentationConfig(WeightsConfig, MaskLossConfig):
+    """Torchvision's weights, and how the mask is learnt."""
 
 
 class AuxSegmentationConfig(SegmentationConfig):
