@@ -48,9 +48,11 @@ def kill_some_time(run: Path, attempt: int) -> tuple[str, bool]:
     launcher = launch(SMALL, run, OVERRIDES)
     try:
         await_moment(run, launcher, moment, steps_done(run) if run.exists() else 0)
-        if (pid := rank_pid(launcher, random.randrange(2))) is not None:  # else all of it is killed, before there are ranks
+        if (pid := rank_pid(launcher, random.randrange(2))) is not None:
             os.kill(pid, signal.SIGKILL)
-            launcher.wait(PATIENCE)
+        else:  # there are no ranks yet
+            os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.wait(PATIENCE)
     finally:
         finish(launcher, 5)
     return moment, any(run.glob("checkpoints/.step-*"))
