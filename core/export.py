@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -46,7 +48,7 @@ def export_model(predictor: Predictor, format: str, out: Path, size: tuple[int, 
     differences: dict[str, float] = {}
 
     def write(aside: str) -> None:
-        _WRITE[format](module, inputs[0], names, aside)
+        _write(format, module, inputs[0], names, aside)
         differences.update(_differences(_OPEN[format](aside), inputs, eager, names, tolerance))
 
     write_aside(out, write)
@@ -100,11 +102,23 @@ def _arrays(out: Any) -> list[np.ndarray]:
 # ---------------------------------------------------------------- formats
 
 
+def _write(format: str, module: nn.Module, example: Tensor, names: Sequence[str], path: str) -> None:
+    """Raises UserError where torch cannot follow the model, whose exporters have no error of their own for that."""
+    try:
+        # Torch's exporters tell of their own deprecations, and print the whole graph where they cannot go on.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            _WRITE[format](module, example, names, path)
+    except Exception as error:
+        why = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"torch.export cannot follow this model: {why}",
+                        remedy="a suppression inside it, whose number of boxes is known at run time only, is often why:\n"
+                        "export_module must leave that to who runs the graph, as road_detector's does") from error  # fmt: skip
+
+
 def _write_onnx(module: nn.Module, example: Tensor, names: Sequence[str], path: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter tells of its own deprecations
-        torch.onnx.export(module, (example,), path, input_names=["images"], output_names=list(names), dynamo=True,
-                          external_data=False, verbose=False)  # fmt: skip
+    torch.onnx.export(module, (example,), path, input_names=["images"], output_names=list(names), dynamo=True,
+                      external_data=False, verbose=False)  # fmt: skip
 
 
 def _write_program(module: nn.Module, example: Tensor, names: Sequence[str], path: str) -> None:

@@ -57,8 +57,9 @@ def predicted(shards: ShardSet, overlay: Overlay) -> Iterator[Predicted]:
 
 
 def write_forms(shards: ShardSet, overlay: Overlay, out: Path, classes: Mapping[str, Sequence[ClassInfo]],
-                panels: int | None) -> None:  # fmt: skip
-    """Write all forms to ``out``; drawn are ``panels`` frames, spread over the set, or all (None). ``classes`` in colours."""
+                panels: int | None, draw_score: float = 0.0) -> None:  # fmt: skip
+    """Write all forms to ``out``; drawn are ``panels`` frames, spread over the set, or all (None), with boxes
+    from ``draw_score`` on. ``classes`` in colours."""
     names = [info.name for info in classes.get(TASK, ())]
     ids = {name: n for n, name in enumerate(dict.fromkeys([*(c.name for c in shards.classes.get(TASK, ())), *names]), 1)}
     drawn = _spread(shards.readable(), panels)
@@ -69,7 +70,7 @@ def write_forms(shards: ShardSet, overlay: Overlay, out: Path, classes: Mapping[
             for done, one in enumerate(predicted(shards, overlay)):
                 _write_pixels(one, out)
                 if one.number in drawn:
-                    _draw(one, out, classes)
+                    _draw(one, out, classes, draw_score)
                 images.append(_image(one))
                 yield from coco_rows(one.said.boxes, one.image_id, ids)
                 progress.advance(done + 1)
@@ -121,6 +122,9 @@ def _write_pixels(one: Predicted, out: Path) -> None:
             (out / label / f"{one.file}.png").write_bytes(pixels.data)
 
 
-def _draw(one: Predicted, out: Path, classes: Mapping[str, Sequence[ClassInfo]]) -> None:
+def _draw(one: Predicted, out: Path, classes: Mapping[str, Sequence[ClassInfo]], least: float) -> None:
     assert one.camera.image is not None
-    save_png(out / "pictures" / f"{one.file}.png", draw_labels(decode_image(one.camera.image), decoded(one.said), classes))
+    labels = decoded(one.said)
+    if labels.boxes is not None and labels.boxes.scores is not None:
+        labels.boxes = labels.boxes.select(labels.boxes.scores >= least)
+    save_png(out / "pictures" / f"{one.file}.png", draw_labels(decode_image(one.camera.image), labels, classes))

@@ -23,6 +23,7 @@ def predict(
     checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),
     raw: bool = typer.Option(False, "--raw", help="The weights as they were trained, not their running mean (ema)."),
     panels: int = typer.Option(None, "--panels", min=0, help="How many pictures to draw; all, but 16 of a shard set."),
+    draw_score: float = typer.Option(0.3, "--draw-score", help="From which on a box is drawn; all are written."),
     overlay: Path = typer.Option(None, "--overlay", help="Pseudo-labels over the shard set, which a source can name."),
     min_score: list[str] = typer.Option([], "--min-score", help="From which on a box is a label: car=.6, or .6. Repeatable."),
     ignore_score: list[str] = typer.Option([], "--ignore-score", help="From which on it is ignored; half of it by default."),
@@ -48,7 +49,8 @@ def predict(
         predictor.evaluate(out / "predictions", "predict", spec_of_shards(predictor.recipe, shards))
         if comm.is_main:
             opened, predictions = default_loader().open(shards), Overlay(out / "predictions")
-            write_forms(opened, predictions, out, predictor.drawn_classes(), 16 if panels is None and is_set else panels)
+            write_forms(opened, predictions, out, predictor.drawn_classes(), 16 if panels is None and is_set else panels,
+                        draw_score)  # fmt: skip
             if scores is not None:
                 write_pseudo_labels(opened, predictions, overlay, scores, say)
             say(f"predictions in {out / 'predictions'}, pictures in {out / 'pictures'}")
