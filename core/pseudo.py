@@ -81,8 +81,9 @@ def write_pseudo_labels(shards: ShardSet, overlay: Overlay, out: Path, scores: S
         for key in overlay.keys():  # noqa: SIM118
             said = overlay.labels(key) or {}
             cameras = {name: pseudo_labels(one.boxes, scores) for name, one in said.items() if one.boxes is not None}
-            flags = [flag for one in cameras.values() if one.boxes is not None for flag in one.boxes.ignore.tolist()]  # type: ignore[union-attr]
-            labels, ignored = labels + flags.count(False), ignored + flags.count(True)
+            for boxes in (one.boxes for one in cameras.values()):
+                assert boxes is not None and boxes.ignore is not None
+                ignored, labels = ignored + int(boxes.ignore.sum()), labels + int((~boxes.ignore).sum())
             writer.add(key, cameras)
         made_from = {name: overlay.info["made_from"][name] for name in ("run", "step")}
         made_from |= {"min_score": dict(scores.least), "ignore_score": dict(scores.doubted)}
