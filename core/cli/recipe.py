@@ -79,7 +79,7 @@ def _folder(root: str) -> Path:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes with the plugins at hand, for editors."""
-    from ..recipe_schema import json_schema
+    from ..recipe_json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(get_manager()), indent=1))
 

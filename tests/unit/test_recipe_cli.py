@@ -15,8 +15,8 @@ from drivetrain.cli.recipe import app
 from drivetrain.errors import DataError, PluginError, UserError
 from drivetrain.manager import Controls, PluginManager
 from drivetrain.recipe import load_recipe
+from drivetrain.recipe_json_schema import json_schema
 from drivetrain.recipe_new import sensible_size
-from drivetrain.recipe_schema import json_schema
 from drivetrain.recipe_sources import shipped_recipes
 
 HEAVY = ("torch", "torchvision", "deepspeed", "wandb", "numpy", "cv2", "pyarrow")
