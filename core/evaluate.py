@@ -108,9 +108,9 @@ def panel_of(prediction: Prediction | None, frame: Frame) -> Panel:
 
 def decode_image(image: Encoded) -> np.ndarray:
     """uint8 [H, W, 3] RGB at full size: for looking at, not for training."""
-    decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert decoded is not None
-    return decoded
+    pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert pixels is not None
+    return pixels
 
 
 class PredictionWriter:

@@ -85,11 +85,6 @@ class View:
         """float64 [3]: the optical centre in the world."""
         return self.camera_to_world[:3, 3]
 
-    @cached_property
-    def world_to_pixels(self) -> np.ndarray:
-        """float64 [3, 4]: homogeneous world points to homogeneous pixels."""
-        return self.camera.K @ np.hstack([self.rotation, -(self.rotation @ self.position)[:, None]])
-
     @property
     def focal(self) -> float:
         """Focal length in pixels."""
