@@ -37,14 +37,14 @@ def export_model(predictor: Predictor, format: str, out: Path, size: tuple[int, 
     is missing; then nothing is written."""
     check_runtime(format)
     model = predictor.model.cpu().eval()
-    module, names = _module_of(model)
+    module = _module_of(model)
     pictures = [_resized(one, size) for one in validation_pictures(predictor, frames)]
     if not pictures:
         raise UserError("the recipe's validation set has no pictures to check the export on", remedy="name another data.val")
     inputs = [normalise_images(one, *model.normalisation()).contiguous() for one in pictures]
     with torch.no_grad():
-        eager = [_arrays(module(one)) for one in inputs]
-    names = names or [f"output_{n}" for n in range(len(eager[0]))]
+        said = [module(one) for one in inputs]
+    eager, names = [_arrays(one) for one in said], output_names(module, said[0])
     differences: dict[str, float] = {}
 
     def write(aside: str) -> None:
@@ -85,13 +85,19 @@ def _resized(picture: Tensor, size: tuple[int, int] | None) -> Tensor:
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _module_of(model: Model) -> tuple[nn.Module, list[str]]:
-    """What is exported, and what its outputs are called if it says so."""
+def _module_of(model: Model) -> nn.Module:
+    """What is exported."""
     try:
-        module = model.export_module()
+        return model.export_module()
     except NotImplementedError as error:
         raise UserError(f"this model cannot be exported: {error}", remedy="its plugin must implement export_module") from error
-    return module, list(getattr(module, "outputs", ()))
+
+
+def output_names(module: nn.Module, said: Any) -> list[str]:
+    """What the outputs are called: as the module's ``outputs`` tell, else by the keys of what it ``said``, else by number."""
+    if outputs := getattr(module, "outputs", ()):
+        return list(outputs)
+    return list(said) if isinstance(said, Mapping) else [f"output_{n}" for n in range(len(_arrays(said)))]
 
 
 def _arrays(out: Any) -> list[np.ndarray]:
