@@ -439,7 +439,7 @@ def test_recipes_that_cannot_be_are_refused_with_a_remedy(shards, tmp_path):
     refused("'cam_front'", spec(shards, cameras=("cam_frnt",)))
     only_boxes = convert(Toy(2, classes={"object_detection": (ClassInfo("car", 0),)}, changes={
         i: {"semantic": None} for i in range(2)}), tmp_path / "boxes")  # fmt: skip
-    refused("it has object_detection", spec(only_boxes.path))
+    refused("boxes has object_detection", spec(only_boxes.path))
     refused("'person'", spec(shards, taxonomy={"object_detection": {"person": "persn"}}))
     convert(Toy(0), tmp_path / "empty")
     refused("nothing to train on", spec(tmp_path / "empty"), error=DataError)
