@@ -30,4 +30,5 @@ def test_a_rank_without_objects_trains_as_in_one_process(told, engine):
     with_objects, without = found["losses"]
     assert all(loss > 0 for loss in with_objects + without)
     assert found["losses_apart"] < 1e-3 and found["apart"] < 1e-4, found
-    assert not found["still"], f"nothing moved {found['still'][:4]}"
+    still = [name for name in found["still"] if not name.endswith("k_proj.bias")]  # which attention does not depend on
+    assert not still, f"nothing moved {still[:4]}"

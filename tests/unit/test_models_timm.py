@@ -64,17 +64,16 @@ def test_weights_of_the_network_as_timm_saves_them_fill_the_backbone(name, tmp_p
     torch.manual_seed(5)
     torch.save(timm.create_model(name).state_dict(), file)
     model = detector(name)
-    loaded = initialise(model, model.published_weights(str(file)) or read_weights(str(file)))
+    loaded = initialise(model, model.own_names(read_weights(str(file))))
     assert not loaded.mismatched and not [n for n in loaded.missing if n.startswith("backbone.")]
     saved, first = torch.load(file), next(iter(model.backbone.net.state_dict()))
     assert torch.equal(model.state_dict()[f"backbone.net.{first}"], saved[next(iter(saved))])
 
 
-def test_weights_of_another_file_are_not_taken_for_timms(tmp_path):
+def test_weights_of_a_whole_model_keep_their_names():
+    """Of a run, for one."""
     model = detector("resnet10t")
-    torch.save(model.state_dict(), tmp_path / "ours.pth")
-    (tmp_path / "text.pth").write_text("no weights")
-    assert all(model.published_weights(str(tmp_path / name)) is None for name in ("ours.pth", "text.pth", "absent.pth"))
+    assert model.own_names(model.state_dict()).keys() == model.state_dict().keys()
 
 
 def test_pictures_are_normalised_as_the_network_was_trained():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from drivetrain import Batch, ModelContext, UserError, normalise_images, total_loss
+from drivetrain.activations import checkpoint_blocks
 from drivetrain.norms import set_norms
 from drivetrain.testing import check_model, make_batch
 from drivetrain.weights import initialise
@@ -274,3 +275,14 @@ def test_the_export_says_what_the_model_says(build, task, tmp_path):
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in pairs)
     if task == MASKS:
         assert eager.shape == (1, len(CLASSES), 60, 90)
+
+
+@pytest.mark.parametrize("build, task", [(detector, BOXES), (segmenter, MASKS)])
+def test_its_layers_are_told_and_may_be_computed_again(build, task):
+    batch, plain, again = make_batch(task, CLASSES, (64, 96)), build().train(), build().train()
+    assert len(plain.layer_names()) > 4 and all(plain.get_submodule(name) for name in plain.layer_names())
+    checkpoint_blocks(again, True)
+    for model in (plain, again):
+        total_loss(seeded(model, batch)).backward()
+    pairs = zip(plain.named_parameters(), again.named_parameters())
+    assert all(torch.allclose(one.grad, other.grad, atol=1e-5) for (_, one), (_, other) in pairs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -63,8 +63,8 @@ class Backbone(nn.Module):
             maps.append(stage(maps[-1]))
         return maps[1:]
 
-    def published_weights(self, name: str) -> None:
-        """There are none."""
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return weights
 
 
 def backbone_of(size: Size, config: TimmConfig | None, strides: Sequence[int]) -> Backbone | TimmBackbone:

@@ -52,8 +52,8 @@ class RoadDetector(Model):
         found = pick(batch.camera, logits.sigmoid(), boxes, self.classes, self.config)
         return [Prediction(key, {batch.camera_name: CameraLabels(boxes=one)}) for key, one in zip(batch.keys, found)]
 
-    def published_weights(self, name: str) -> Mapping[str, Tensor] | None:
-        return self.backbone.published_weights(name)
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return self.backbone.own_names(weights)
 
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return self.backbone.normalisation

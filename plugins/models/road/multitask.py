@@ -75,8 +75,8 @@ class RoadMultitask(Model):
                 one[head.field] = value
         return [Prediction(key, {batch.camera_name: CameraLabels(**one)}) for key, one in zip(batch.keys, labels)]
 
-    def published_weights(self, name: str) -> Mapping[str, Tensor] | None:
-        return self.backbone.published_weights(name)
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return self.backbone.own_names(weights)
 
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return self.backbone.normalisation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -45,16 +44,10 @@ class TimmBackbone(nn.Module):
         is_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         return [x.permute(0, 3, 1, 2).contiguous() for x in maps] if is_last else list(maps)
 
-    def published_weights(self, name: str) -> Mapping[str, Tensor] | None:
-        """Of a file that holds weights of this network as timm names them: as ours are named. None for any other."""
-        if not Path(name).expanduser().is_file():
-            return None
-        try:
-            found = _library().models.load_state_dict(str(Path(name).expanduser()), use_ema=False)
-        except Exception:  # of whatever is no such file, which core's own reader then tells
-            return None
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Of weights as timm names them when it builds all of the network."""
         own = {_flat(key): f"backbone.net.{key}" for key in self.net.state_dict()}
-        return {own[_flat(key)]: value for key, value in found.items() if _flat(key) in own} or None
+        return {own.get(_flat(key), key): value for key, value in weights.items()}
 
 
 def _network(timm: Any, config: TimmConfig, options: Mapping[str, Any]) -> Any:
