@@ -46,6 +46,10 @@ class Model(nn.Module):
         """The weights that this model's library publishes under a name, for ``model.init_from``; None if it knows none."""
         return None
 
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``weights`` that were read for ``model.init_from``, by this model's names where its library has others for them."""
+        return weights
+
     def layer_names(self) -> list[str]:
         """The modules, from the input to the output, whose learning rates ``optimizer.layer_decay`` lets fall towards the
         input. By default the model's blocks (`block_names`)."""

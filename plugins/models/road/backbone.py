@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from drivetrain import IMAGENET_MEAN, IMAGENET_STD
+
+from .config import TimmConfig
 from .layers import Context, ConvNorm, Residual
+from .timm_backbone import TimmBackbone
 
 STRIDES = (4, 8, 16, 32)
 """Of the backbone's feature maps; pictures are padded to a multiple of the last."""
@@ -42,7 +47,8 @@ class Backbone(nn.Module):
 
     def __init__(self, size: Size):
         super().__init__()
-        self.channels = size.widths
+        self.channels: tuple[int, ...] = size.widths
+        self.normalisation = (IMAGENET_MEAN, IMAGENET_STD)
         half = size.widths[0] // 2
         self.stem = nn.Sequential(ConvNorm(3, half, stride=2), ConvNorm(half, size.widths[0], stride=2))
         stages = []
@@ -57,3 +63,11 @@ class Backbone(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps[1:]
+
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return weights
+
+
+def backbone_of(size: Size, config: TimmConfig | None, strides: Sequence[int]) -> Backbone | TimmBackbone:
+    """Ours, or timm's where there is a ``config``; its last maps are at ``strides``, which are some of the last `STRIDES`."""
+    return Backbone(size) if config is None else TimmBackbone(config, strides)
