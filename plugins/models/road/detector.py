@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,7 +49,10 @@ class RoadDetector(Model):
 
     def predict(self, batch: Batch) -> list[Prediction]:
         _, logits, boxes = self.forward_cells(normalise_images(batch.camera.images))
-        found = pick(batch.camera, logits.sigmoid(), boxes, self.classes, self.config)
+        return self.predict_from({"boxes": boxes, "scores": logits.sigmoid()}, batch)
+
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        found = pick(batch.camera, outputs["scores"], outputs["boxes"], self.classes, self.config)
         return [Prediction(key, {batch.camera_name: CameraLabels(boxes=one)}) for key, one in zip(batch.keys, found)]
 
     def export_module(self) -> nn.Module:
