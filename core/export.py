@@ -100,7 +100,8 @@ def module_of(model: Model) -> nn.Module:
     try:
         return model.export_module()
     except NotImplementedError as error:
-        raise UserError(f"this model cannot be exported: {error}", remedy="its plugin must implement export_module") from error
+        raise UserError(f"this model cannot be exported: {error}", remedy="road_detector, road_multitask and torchvision's "
+                        "segmentation networks can; a model of a plugin must have export_module") from error  # fmt: skip
 
 
 # ---------------------------------------------------------------- formats

@@ -24,7 +24,7 @@ def export(
     checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),
     raw: bool = typer.Option(False, "--raw", help="The weights as they were trained, not their running mean (ema)."),
     frames: int = typer.Option(4, "--frames", min=1, help="Validation pictures that it is checked on."),
-    calibration: int = typer.Option(0, "--calibration", min=0, help="Validation pictures that 8 bits are calibrated on."),
+    calibration: int = typer.Option(0, "--calibration", min=0, help="Up to N validation pictures to calibrate 8 bits on."),
     tolerance: float = typer.Option(1e-4, "--tolerance", help="Allowed difference, of an output's largest number."),
 ) -> None:
     """Write a model as ONNX or torch.export program, and hold it against the model itself on real pictures."""
