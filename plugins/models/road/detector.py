@@ -49,7 +49,10 @@ class RoadDetector(Model):
 
     def predict(self, batch: Batch) -> list[Prediction]:
         _, logits, boxes = self.forward_cells(self._images(batch.camera))
-        found = pick(batch.camera, logits.sigmoid(), boxes, self.classes, self.config)
+        return self.predict_from({"boxes": boxes, "scores": logits.sigmoid()}, batch)
+
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        found = pick(batch.camera, outputs["scores"], outputs["boxes"], self.classes, self.config)
         return [Prediction(key, {batch.camera_name: CameraLabels(boxes=one)}) for key, one in zip(batch.keys, found)]
 
     def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -67,13 +67,15 @@ class RoadMultitask(Model):
         return out
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        camera = batch.camera
-        labels: list[dict[str, Any]] = [{} for _ in batch.keys]
-        for task, said in self.said(normalise_images(camera.images, *self.normalisation())).items():
-            head: Any = self.heads[task]
-            for one, value in zip(labels, head.predict(said, camera)):
-                one[head.field] = value
-        return [Prediction(key, {batch.camera_name: CameraLabels(**one)}) for key, one in zip(batch.keys, labels)]
+        said = self.said(normalise_images(batch.camera.images, *self.normalisation()))
+        return self._predictions(batch, lambda task, head: head.predict(said[task], batch.camera))
+
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        def of_task(task: str, head: Any) -> list[Any]:
+            own = {name.removeprefix(f"{task}/"): value for name, value in outputs.items() if name.startswith(f"{task}/")}
+            return head.predict_from(own, batch.camera)
+
+        return self._predictions(batch, of_task)
 
     def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return self.backbone.own_names(weights)
@@ -84,6 +86,12 @@ class RoadMultitask(Model):
     def export_module(self) -> nn.Module:
         """float32 [B, 3, H, W] normalised pictures to what each head's ``exported`` tells, named TASK/NAME."""
         return _Export(self).eval()
+
+    def _predictions(self, batch: Batch, of_task: Callable[[str, Any], list[Any]]) -> list[Prediction]:
+        """``of_task``: what a task's head finds in each picture."""
+        found: dict[str, list[Any]] = {head.field: of_task(task, head) for task, head in self.heads.items()}  # type: ignore
+        each = ({field: values[i] for field, values in found.items()} for i in range(len(batch)))
+        return [Prediction(key, {batch.camera_name: CameraLabels(**one)}) for key, one in zip(batch.keys, each)]
 
     def _balanced(self, task: str, terms: Terms, labelled: Tensor) -> Terms:
         factor: Tensor | float = self.task_weights[task]
