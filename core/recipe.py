@@ -442,8 +442,7 @@ def _normalised(sections: Sections, classes: Classes, model: ModelKeys, optimize
 
 
 def _scaling_notes(optimizer: OptimizerKeys, batch: BatchSection) -> Iterator[str]:
-    if optimizer.reference_batch is not None:
-        factor = optimizer.lr_factor(batch.global_)
+    if (factor := optimizer.lr_factor(batch.global_)) != 1:
         yield (f"optimizer.lr is multiplied by {factor:.4g}: {optimizer.lr_scaling} scaling from a batch of "
                f"{optimizer.reference_batch} to batch.global {batch.global_}")  # fmt: skip
 

@@ -40,7 +40,16 @@ def editor(manager):
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_checking_a_shipped_recipe_is_a_line_and_imports_nothing_heavy(tmp_path, name):
+@pytest.mark.parametrize("over", ["", ",small"])
+def test_checking_a_shipped_recipe_is_a_line(tmp_path, monkeypatch, name, over):
+    monkeypatch.chdir(tmp_path)
+    checked = run("check", name + over)
+    assert checked.exit_code == 0 and f"{name}{over or '.yaml'} is right: " in checked.stdout and " steps; " in checked.stdout
+    assert checked.stderr.count("warning: ") == 2 and "no folder ./shards/" in checked.stderr
+
+
+@pytest.mark.parametrize("name", ["demo", "coco-fcos"])
+def test_checking_a_recipe_imports_nothing_heavy(tmp_path, name):
     code = f"""
 import sys, time
 start = time.perf_counter()
@@ -52,8 +61,12 @@ assert not set({HEAVY!r}) & set(sys.modules), set({HEAVY!r}) & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     line, seconds = done.stdout.splitlines()
-    assert f"{name}.yaml is right: " in line and " steps; " in line and float(seconds) < 5
-    assert done.stderr.count("warning: ") == 2 and "no folder ./shards/" in done.stderr
+    assert f"{name}.yaml is right: " in line and float(seconds) < 5
+
+
+def test_what_ships_is_listed():
+    lines = run("list").stdout.splitlines()
+    assert {line.split()[0] for line in lines[:-1]} == set(shipped_recipes()) and "small" in lines[-1]
 
 
 def test_a_wrong_recipe_ends_with_2_and_no_traceback(tmp_path):
