@@ -67,8 +67,11 @@ class RTDetr(Model):
         return losses
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        images = self._images(batch.camera)
-        boxes, scores = self.detect(images)
+        boxes, scores = self.detect(self._images(batch.camera))
+        return self.predict_from({"boxes": boxes, "scores": scores}, batch)
+
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        boxes, scores = outputs["boxes"], outputs["scores"]
         found = [self._best(batch.camera, i, boxes[i], scores[i]) for i in range(len(boxes))]
         return [Prediction(key, {batch.camera_name: CameraLabels(boxes=one)}) for key, one in zip(batch.keys, found)]
 

@@ -55,14 +55,11 @@ class Segformer(Model):
         return self.loss(self.logits(normalise_images(camera.images)), mask)
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        camera = batch.camera
-        images = pad(normalise_images(camera.images))
-        logits, size = self.logits(images), (images.shape[2], images.shape[3])
-        masks = [
-            sample_at_original(logits[i : i + 1], camera, i, size)[0].argmax(0).to(torch.uint8).cpu().numpy()
-            for i in range(len(batch))
-        ]
-        return [Prediction(k, {batch.camera_name: CameraLabels(semantic=m)}) for k, m in zip(batch.keys, masks)]
+        images = pad(normalise_images(batch.camera.images))
+        return _predictions(self.logits(images), batch, (images.shape[2], images.shape[3]))
+
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        return _predictions(outputs["logits"], batch)
 
     def published_weights(self, name: str) -> Mapping[str, Tensor] | None:
         return saved_weights(type(self.net), name)
@@ -74,6 +71,13 @@ class Segformer(Model):
     def export_module(self) -> nn.Module:
         """float32 [B, 3, H, W] normalised pictures to float32 logits [B, C, H, W]."""
         return _Export(self).eval()
+
+
+def _predictions(logits: Tensor, batch: Batch, size: tuple[int, int] | None = None) -> list[Prediction]:
+    """Of ``logits`` [B, C, h, w] that lie over ``size``, their own where that is None."""
+    each = (sample_at_original(logits[i : i + 1], batch.camera, i, size)[0] for i in range(len(batch)))
+    masks = [one.argmax(0).to(torch.uint8).cpu().numpy() for one in each]
+    return [Prediction(k, {batch.camera_name: CameraLabels(semantic=m)}) for k, m in zip(batch.keys, masks)]
 
 
 class _Export(nn.Module):
