@@ -17,15 +17,15 @@ TASK = "object_detection"
 class Truth(NamedTuple):
     """The objects of B pictures, those of a picture first and padding after them, N of the fullest, at least 1.
 
-    ``boxes`` float32 [B, N, 4], centre and size as shares of the (padded) picture; ``classes`` int64 [B, N]; ``counts`` of
-    objects, as numbers and as int64 [B]; ``regions`` float32 [B, M, 4], corners as shares, of which ``ignored`` [B, M] are
-    there; ``labelled`` [B]; ``known`` [B, C], the classes that were looked for.
+    ``boxes`` float32 [B, N, 4], centre and size as shares of the (padded) picture; ``classes`` int64 [B, N]; how many there
+    are as numbers, ``counts``, and as ``objects`` int64 [B]; ``regions`` float32 [B, M, 4], corners as shares, of which
+    ``ignored`` [B, M] are there; ``labelled`` [B]; ``known`` [B, C], the classes that were looked for.
     """
 
     boxes: Tensor
     classes: Tensor
     counts: list[int]
-    count: Tensor
+    objects: Tensor
     regions: Tensor
     ignored: Tensor
     labelled: Tensor

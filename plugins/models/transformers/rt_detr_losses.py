@@ -26,16 +26,16 @@ def detection_losses(logits: Tensor, boxes: Tensor, truth: Truth, config: Any) -
     Weight: the objects; for the classes of a picture at least 1, so that one without objects teaches background.
     """
     sums = _sums(logits, boxes, match(logits, boxes, truth, config), truth, truth.labelled, config)
-    objects = truth.count.sum().float()
-    return _terms(sums, ((truth.count.clamp(min=1) * truth.labelled).sum().float(), objects, objects), config)
+    objects = truth.objects.sum().float()
+    return _terms(sums, ((truth.objects.clamp(min=1) * truth.labelled).sum().float(), objects, objects), config)
 
 
 def denoising_losses(logits: Tensor, boxes: Tensor, queries: list[Tensor], groups: int, truth: Truth, config: Any) -> Terms:
     """The same of denoising queries, S sets of them, a group's share; ``queries`` and ``groups`` as of `denoised`. A picture
     without objects teaches nothing: what stands in for them is there for the graph alone."""
     matches = denoised(queries, groups, logits.shape[1], truth)
-    sums = _sums(logits, boxes, matches, truth, truth.count > 0, config)
-    objects = truth.count.sum().float()
+    sums = _sums(logits, boxes, matches, truth, truth.objects > 0, config)
+    objects = truth.objects.sum().float()
     terms = _terms([total / groups for total in sums], (objects, objects, objects), config)
     return {f"denoised_{name}": term for name, term in terms.items()}
 
