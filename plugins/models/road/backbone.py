@@ -37,13 +37,14 @@ SIZES = {name: size_of(name) for name in _MULTIPLES}
 
 
 class Backbone(nn.Module):
-    """A residual network that goes to stride 4 at once, since maps of a higher resolution cost most of the time of a small
-    network. Normalised pictures [B, 3, H, W], sides multiples of 32, to maps [B, widths[i], H / s, W / s] at `STRIDES`."""
+    """A residual network that goes to stride 4 in two convolutions, since maps of a higher resolution cost most of the time of
+    a small network. Normalised pictures [B, 3, H, W], sides multiples of 32, to maps [B, widths[i], H / s, W / s] at `STRIDES`."""
 
     def __init__(self, size: Size):
         super().__init__()
         self.channels = size.widths
-        self.stem = ConvNorm(3, size.widths[0], 7, 4)
+        half = size.widths[0] // 2
+        self.stem = nn.Sequential(ConvNorm(3, half, stride=2), ConvNorm(half, size.widths[0], stride=2))
         stages = []
         for i, (width, depth) in enumerate(zip(size.widths, size.depths)):
             down = [ConvNorm(size.widths[i - 1], width, 3, 2)] if i else []
