@@ -214,7 +214,11 @@ def test_a_new_recipe_for_one_small_set_of_several_cameras_does_not_evaluate(tmp
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [
-        (["--data", "train", "--task", "detection"], UserError, "no labels for 'detection'\n  did you mean 'lane_detection' or 'object_detection'"),
+        (
+            ["--data", "train", "--task", "detection"],
+            UserError,
+            "no labels for 'detection'\n  did you mean 'lane_detection' or ",
+        ),
         (["--data", ".", "--task", "x", "--model", "m"], UserError, "no labels for 'x'"),
         (["--data", "train", "--task", "object_detection", "--model", "fcos"], PluginError, "did you mean 'fcos_resnet50_fpn'"),
         (
