@@ -67,7 +67,7 @@ class Recipe:
     ``sections``: typed, defaults filled in, plugins by their full names. ``model``, ``optimizer``: what the core knows of
     them. ``classes`` of each task. ``transforms``, ``metrics``, ``trackers``: by name, in their order. ``origins``: dotted key
     of each resolved value -> where it is from. ``notes``: what merging left out, and what a reader of the values would not
-    see. ``written``: the text of the file.
+    see. ``written``: the text of the file, those of the files that it extends as comments after it.
     """
 
     sections: Sections

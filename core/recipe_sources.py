@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML, MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -79,7 +79,8 @@ class Node:
 
 @dataclass
 class Written:
-    """A recipe before its values are checked: the merged ``root``, its file's ``text``, what merging has to tell."""
+    """A recipe before its values are checked: the merged ``root``, its file's ``text``, those of the files that it extends
+    after it as comments, what merging has to tell."""
 
     root: Node
     text: str
@@ -97,14 +98,14 @@ def read_recipe(recipe: str | os.PathLike, overrides: Iterable[str], implied: Ca
     if len(names) > 1 and all(names) and not Path(recipe).is_file():
         text, source = f"extends: {flow(names)}\n", str(recipe)
         root = parse(text, lambda line: Place(source))
-        folder = Path()
+        below = _extended(root, Path(), _DEEPEST + 1)
     else:
         path = find_recipe(str(recipe))
-        root, text, source, folder = _read(path), _text(path), shown(path), path.parent
-    layers = [*_extended(root, folder, _DEEPEST + (len(names) > 1)), root, *_overrides(overrides)]
-    written = Written(Node({}, root.place), text, source)
-    for layer in layers:
-        written.root = merge(written.root, layer, (), implied, written.notes)
+        root, text, source = _read(path), _text(path), shown(path)
+        below = _extended(root, path.parent, _DEEPEST)
+    written = Written(Node({}, root.place), text + "".join(_as_comments(layer.path) for layer in below), source)
+    for node in (*(layer.root for layer in below), root, *_overrides(overrides)):
+        written.root = merge(written.root, node, (), implied, written.notes)
     return written
 
 
@@ -262,14 +263,27 @@ def _read(path: Path) -> Node:
     return root
 
 
-def _extended(root: Node, folder: Path, depth: int) -> list[Node]:
+class _Layer(NamedTuple):
+    """A file that is extended."""
+
+    root: Node
+    path: Path
+
+
+def _as_comments(path: Path) -> str:
+    """A file, to stand after one that extends it."""
+    lines = [f"---- {shown(path)}, which is extended", *_text(path).splitlines()]
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def _extended(root: Node, folder: Path, depth: int) -> list[_Layer]:
     """The layers that ``extends`` names, beside ``folder`` and at most ``depth`` deep; the key is taken off ``root``."""
     names = root.value.pop("extends", None)
     if names is None:
         return []
     if not isinstance(names.value, list) or not all(isinstance(n.value, str) for n in names.value):
         raise RecipeError("expected a list of files or of shipped recipes", where=names.place.of(("extends",)))
-    layers = []
+    layers: list[_Layer] = []
     for name in names.value:
         where = name.place.of(("extends",))
         if depth == 0:
@@ -277,11 +291,11 @@ def _extended(root: Node, folder: Path, depth: int) -> list[Node]:
                               remedy="name it in the list of a recipe above, before what extends it")  # fmt: skip
         try:
             path = find_recipe(name.value, folder, also_parts=True)
-            layer = _read(path)
+            layer = _Layer(_read(path), path)
         except RecipeError as error:
             raise error if error.where else RecipeError(
                 error.message, where=where, near=error.near, remedy=error.remedy) from error  # fmt: skip
-        layers += [*_extended(layer, path.parent, depth - 1), layer]
+        layers += [*_extended(layer.root, path.parent, depth - 1), layer]
     return layers
 
 

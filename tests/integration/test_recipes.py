@@ -23,7 +23,8 @@ from drivetrain.data import convert, open_dataset
 from drivetrain.manager import get_manager
 from drivetrain.taxonomies import find_taxonomy
 
-TINY = ("transforms.resize.size=[64, 96]", "train.steps=2", "train.log_every=1", "evaluation.every=null", "evaluation.panels=0")
+TINY = ("transforms.resize.size=[64, 96]", "train.steps=2", "train.log_every=1", "evaluation.every=null", "evaluation.panels=0",
+        "checkpoint.at_end=false")  # fmt: skip
 ALONE = ("batch.global=2", "parallelism={plugin: single}", "tracker.wandb.enabled=false")
 
 
