@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = str(ROOT / "tests" / "small.yaml")
@@ -16,6 +17,9 @@ BIN = Path(sys.executable).parent
 # Two ranks share the machine's two cores: one thread each, and the same in every process that is compared.
 os.environ["OMP_NUM_THREADS"] = os.environ["DRIVETRAIN_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
+
+settings.register_profile("untimed")  # the machine may be busy
+settings.load_profile("untimed")
 
 
 def drivetrain(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

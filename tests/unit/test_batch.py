@@ -15,7 +15,7 @@ def defined(images):
 
 
 @given(batch=st.integers(1, 4), height=st.integers(1, 40), width=st.integers(1, 70), seed=st.integers(0, 1000))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_normalising_is_its_definition_to_the_bit(batch, height, width, seed):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, generator=generator)

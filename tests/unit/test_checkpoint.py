@@ -68,7 +68,7 @@ def test_training_goes_on_bitwise_from_a_checkpoint(tmp_path):
     assert train_steps(other, its_optimizer, 4, seed=2) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 40), min_size=0, max_size=5), st.integers(0, 40), st.integers(0, 40))
 def test_any_stretch_is_joined_from_any_cut(tmp_path_factory, cuts, first, second):
     folder = tmp_path_factory.mktemp("c") / "step-00000001"

@@ -109,7 +109,7 @@ def test_mistakes_are_messages_and_nothing_is_overwritten(curated, shards, tmp_p
         assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12), st.integers(0, 6), st.randoms(use_true_random=False))
 def test_the_search_finds_each_close_pair_exactly_once(seeds, bits, random):
     near = [seed ^ sum(1 << i for i in random.sample(range(64), random.randint(0, 8))) for seed in seeds]

@@ -188,7 +188,7 @@ box = st.builds(
 boxes = st.lists(box, max_size=3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(names, st.tuples(st.none() | boxes, st.dictionaries(names, names, max_size=2)), min_size=1, max_size=4))
 def test_what_is_written_is_what_is_read(tmp_path_factory, frames):
     root = tmp_path_factory.mktemp("manifest")

@@ -29,7 +29,7 @@ def corners(box) -> list[float]:
     return [x1, y1, x2, y2]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.lists(box, max_size=4), min_size=1, max_size=3), st.sampled_from(["coco", "kitti"]))
 def test_round_trip(tmp_path_factory, frames, format):
     folder = tmp_path_factory.mktemp("exchange")

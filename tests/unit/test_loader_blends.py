@@ -77,7 +77,6 @@ def sets(tmp_path_factory) -> tuple[Path, Path]:
 
 
 @given(weights=WEIGHTS)
-@settings(deadline=None)
 def test_shares_are_the_nearest_whole_numbers(weights):
     counts = shares(weights)
     exact = np.array(weights) * BLOCK / sum(weights)
@@ -85,7 +84,7 @@ def test_shares_are_the_nearest_whole_numbers(weights):
 
 
 @given(weights=WEIGHTS, others=WEIGHTS, step=st.integers(0, 900), slots=st.integers(1, 3), micro=st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_each_line_is_drawn_from_in_its_own_order_through_changes_of_weights(weights, others, step, slots, micro):
     n = min(len(weights), len(others))
     segments = [Segment(0, tuple(weights[:n])), Segment(step, tuple(others[:n]))][step == 0 :]
@@ -141,7 +140,7 @@ def test_weights_that_cannot_be_are_refused(sets):
 
 
 @given(sizes=SIZES, more=SIZES, slots=st.integers(1, 5), at=st.integers(0, 60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_new_shards_enter_at_an_epochs_start(sizes, more, slots, at):
     old, starts = line(sizes, slots)
     new, whole = line(sizes + more, slots)

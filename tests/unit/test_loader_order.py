@@ -25,7 +25,7 @@ def line_of(order: Order, draws: int) -> np.ndarray:
 
 
 @given(sizes=SIZES, **CUT)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_sample_exactly_once_an_epoch(sizes, slots, window, seed):
     order = Order(sizes, "set", seed, slots, window)
     epochs = line_of(order, 3 * order.total).reshape(3, order.total)
@@ -33,7 +33,7 @@ def test_every_sample_exactly_once_an_epoch(sizes, slots, window, seed):
 
 
 @given(sizes=SIZES, start=st.integers(0, 300), counts=st.lists(st.integers(1, 9), min_size=1, max_size=5), **CUT)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_position_at_once_equals_the_way_there(sizes, slots, window, seed, start, counts):
     slot = start % slots
     whole = Order(sizes, "set", seed, slots, window, lanes=slots).draw(slot, 0, start + sum(counts))
@@ -45,7 +45,7 @@ def test_any_position_at_once_equals_the_way_there(sizes, slots, window, seed, s
 
 
 @given(sizes=SIZES, position=st.integers(0, 500), **CUT)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_replacement_is_of_the_same_pool_and_always_the_same(sizes, slots, window, seed, position):
     order = Order(sizes, "set", seed, slots, window)
     chosen = [order.replacement(position, attempt) for attempt in range(4)]

@@ -49,7 +49,7 @@ def test_png_and_jpg_agree():
     height=st.integers(9, 90), width=st.integers(9, 90), sx=st.floats(0.07, 3), sy=st.floats(0.07, 3), tx=st.floats(-60, 60),
     ty=st.floats(-60, 60), rows=st.integers(1, 80), columns=st.integers(1, 80), flip_x=st.booleans(), flip_y=st.booleans(),
 )  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_view_is_drawn_where_its_matrix_says(height, width, sx, sy, tx, ty, rows, columns, flip_x, flip_y):
     """A picture whose colours are its coordinates is drawn; each output pixel must show where its centre comes from."""
     sx, sy = (-sx if flip_x else sx), (-sy if flip_y else sy)

@@ -34,7 +34,7 @@ def mean_over_truth(score, truth: np.ndarray, said: np.ndarray) -> float:
     return float(np.mean([score(*(x.sum() for x in three)) for three in counts]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3, 0.95]))
 def test_on_hard_predictions_lovasz_is_the_jaccard_loss_and_dice_that_of_f1(seed, ignored):
     logits, mask = drawn(seed, ignored=ignored)

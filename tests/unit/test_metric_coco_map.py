@@ -143,7 +143,7 @@ box = st.tuples(corner, corner, side, side, st.sampled_from(["car", "bus"]), st.
 frames = st.lists(st.tuples(st.lists(box, max_size=4), st.lists(box, max_size=3)), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frames, st.randoms(use_true_random=False))
 def test_any_share_among_ranks_gives_the_same_figures(boxes, random):
     absolute = lambda rows: [(x, y, x + w, y + h, name, score) for x, y, w, h, name, score in rows]

@@ -92,7 +92,7 @@ def test_agrees_with_the_cityscapes_evaluator_at_the_edges(case):
 masks = st.lists(st.tuples(st.sampled_from([0, 1, 2, IGNORE]), st.sampled_from([0, 1, 2, IGNORE])), min_size=6, max_size=6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(masks, min_size=1, max_size=5))
 def test_any_share_among_ranks_gives_the_same_figures(frames):
     pairs = [pair(str(k), [[p for p, _ in f]], [[t for _, t in f]]) for k, f in enumerate(frames)]

@@ -125,7 +125,7 @@ def test_classes_that_were_not_looked_for_get_no_gradient(name):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_unknown_classes_join_the_background(seed):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(5, 4, generator=generator)
@@ -136,7 +136,7 @@ def test_unknown_classes_join_the_background(seed):
 
 
 @given(st.integers(0, 10_000), st.integers(0, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_mostly_inside_counts_pixels(seed, regions):
     """Whole-numbered boxes, so that areas are counts of pixels."""
     rng = np.random.default_rng(seed)

@@ -112,7 +112,7 @@ def drawn(rows, scored):
                  scores=scores if scored else None, attributes=[{"distance": 2.0 * x} for x, *_ in rows])  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(frames)
 def test_counts_of_a_partition_add_up_to_the_whole(content):
     of = lambda key, found, labels: (Prediction(key, {"cam": CameraLabels(drawn(found, True))}),

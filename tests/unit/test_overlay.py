@@ -53,7 +53,7 @@ def shards(tmp_path):
     return convert(Toy(10), tmp_path / "shards")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(names, st.lists(st.sampled_from(["car", "person"]), max_size=3), max_size=12), st.integers(1, 3))
 def test_what_is_written_by_any_number_of_ranks_is_found_by_key(tmp_path_factory, found, ranks):
     folder = tmp_path_factory.mktemp("o") / "overlay"

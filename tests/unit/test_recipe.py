@@ -361,7 +361,7 @@ KEYS = st.sampled_from(
 VALUES = st.sampled_from(["1", "0", "-1", "2.5", "no", "null", "[]", "{}", "[1, 2]", "{a: 1}", "1e-4", "8", "'8'", "true"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(KEYS, VALUES), max_size=4))
 def test_any_recipe_is_refused_with_a_place_or_comes_back_equal(load, ours, pairs):
     try:

@@ -146,7 +146,7 @@ TEXTS = st.text("ab.*?[]-!^$\\/", max_size=5)
 
 
 @given(keys=st.lists(TEXTS, min_size=1, max_size=5), pattern=TEXTS.filter(lambda t: "'" not in t))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_patterns_are_those_of_the_shell(keys, pattern):
     index = pa.table({"key": keys})
     assert Where.parse(f"key ~ '{pattern}'").mask(index).tolist() == [fnmatchcase(key, pattern) for key in keys]
@@ -169,14 +169,14 @@ def trees(draw, depth=3):
 
 
 @given(tree=trees())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_and_or_not_are_those_of_sets(tree):
     text, expected = tree
     assert (Where.parse(text).mask(table()) == expected).all()
 
 
 @given(text=st.text("tagsin.weh()[]'\"=<>!~ 01andornot,", max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(RecipeError):
         Where.parse(text)
