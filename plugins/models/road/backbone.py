@@ -38,7 +38,8 @@ SIZES = {name: size_of(name) for name in _MULTIPLES}
 
 class Backbone(nn.Module):
     """A residual network that goes to stride 4 in two convolutions, since maps of a higher resolution cost most of the time of
-    a small network. Normalised pictures [B, 3, H, W], sides multiples of 32, to maps [B, widths[i], H / s, W / s] at `STRIDES`."""
+    a small network. Normalised pictures [B, 3, H, W], sides multiples of 32, to maps [B, widths[i], H / s, W / s] at
+    `STRIDES`."""
 
     def __init__(self, size: Size):
         super().__init__()
