@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+OWNER = "DRIVETRAIN_OWNER"
+"""The variable that names the process without which this one is to leave (`drivetrain.processes`)."""
+
 
 def _leave_source_root() -> None:
     """Take drivetrain's own source root off the path: its ``datasets`` and ``plugins`` would shadow other packages."""
@@ -19,8 +22,12 @@ def _leave_source_root() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code. A user's mistake is a message and 2, never a traceback."""
     _leave_source_root()
+    if OWNER in os.environ:
+        from .processes import follow_owner
+
+        follow_owner(os.environ[OWNER])
     from . import watch
-    from .errors import USER_ERROR, UserError, full_disk
+    from .errors import UserError, full_disk, out_of_memory
 
     try:
         from .cli import run
@@ -35,13 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        mistake = error if isinstance(error, UserError) else full_disk(error)
+        mistake = error if isinstance(error, UserError) else full_disk(error) or out_of_memory(error)
         if watch.shared is not None:
             watch.shared.fail(mistake or error)
         if mistake is None:
             raise
         print(f"error: {mistake}", file=sys.stderr)
-        return watch.note_exit(USER_ERROR)
+        return watch.note_exit(mistake.code)
 
 
 if __name__ == "__main__":

@@ -139,8 +139,10 @@ class SearchAlgorithmPlugin(Plugin):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSchedulerPlugin(Plugin):
-    """``factory(config, SchedulerContext) -> drivetrain.TrialScheduler``: how far trials go."""
+    """``factory(config, SchedulerContext) -> drivetrain.TrialScheduler``: how far trials go. ``changes_trials``: it gives
+    trials other values on their way, so that these may be none that a run's model or order of samples hangs on."""
 
+    changes_trials: bool = False
     kind: ClassVar[str] = "trial_scheduler"
 
 

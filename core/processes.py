@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -44,3 +47,22 @@ def process_start(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def as_owner() -> str:
+    """This process, as `follow_owner` takes it."""
+    return f"{socket.gethostname()} {os.getpid()} {process_start(os.getpid())}"
+
+
+def follow_owner(owner: str) -> None:
+    """SIGTERM to this process once the process ``owner`` of this host is gone: at once what has not begun, with a save what
+    trains. A launcher that is killed in between passes nothing on, so each of its ranks looks for itself."""
+    host, pid, start = owner.split()
+    if host == socket.gethostname():
+        Thread(target=_leave_after, args=(int(pid), start), daemon=True, name="owner").start()
+
+
+def _leave_after(pid: int, start: str) -> None:
+    while str(process_start(pid)) == start:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -28,6 +28,8 @@ SINGLE = ("model", "loader", "parallelism", "optimizer", "lr_schedule")
 """Sections that are one plugin each; their name is its kind."""
 NAMED = {"transforms": "transform", "metrics": "metric", "tracker": "tracker"}
 """Sections that are named, ordered plugins, and their kind. An entry's plugin is that of its own name, if none is said."""
+SEARCH = {"algorithm": "search_algorithm", "scheduler": "trial_scheduler", "executor": "trial_executor"}
+"""Keys of the section ``search`` that are one plugin each, and their kind."""
 RESERVED = ("ignore", "drop")
 """What a taxonomy may map a class to beside the recipe's classes."""
 

@@ -94,11 +94,17 @@ def read_recipe(recipe: str | os.PathLike, overrides: Iterable[str], implied: Ca
     """
     path = find_recipe(str(recipe))
     root = _read(path)
-    layers = [*_extended(root, path), root, *_overrides(overrides)]
     written = Written(Node({}, root.place), _text(path), shown(path))
-    for layer in layers:
+    for layer in [*_extended(root, path), root]:
         written.root = merge(written.root, layer, (), implied, written.notes)
+    override(written, overrides, implied)
     return written
+
+
+def override(written: Written, overrides: Iterable[str], implied: Callable[[Key], str | None]) -> None:
+    """Lay ``key.sub=value`` over it. Raises RecipeError for another form."""
+    for layer in _overrides(overrides):
+        written.root = merge(written.root, layer, (), implied, written.notes)
 
 
 def find_recipe(name: str, beside: Path | None = None) -> Path:

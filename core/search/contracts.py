@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .space import Space, Values
-from .trials import Ended, Event, Job, LossVector, Move, Trial
+from .trials import Event, Job, LossVector, Move, Trial
 
 
 @dataclass(frozen=True)
@@ -90,17 +89,19 @@ class TrialScheduler:
 
 @dataclass(frozen=True)
 class ExecutorContext:
-    """``folder`` of the study. ``steps`` of a whole trial, ``ranks`` of its job. ``figures``: what to report of evaluations.
-    ``write_recipe(values, path)`` writes the recipe of a trial. ``words``: options about plugins for a command line."""
+    """``folder`` of the study. ``steps`` of a whole trial, ``ranks`` of its job, ``grace_s`` that it has to save and leave in.
+    ``figures``: what to report of evaluations; ``own_figures``: metric -> the name of its own one. ``write_recipe(values,
+    path)`` writes the recipe of a trial. ``words``: options about plugins for a command line."""
 
     folder: Path
     steps: int
     ranks: int = 1
     figures: Sequence[str] = ()
+    own_figures: Mapping[str, str] = field(default_factory=dict)
+    grace_s: float = 60.0
     write_recipe: Callable[[Values, Path], None] = lambda values, path: None
     words: Sequence[str] = ()
     say: Callable[[str], None] = print
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TrialExecutor:
@@ -121,9 +122,9 @@ class TrialExecutor:
         """What has happened since the last call; waits for a moment where nothing has."""
         raise NotImplementedError
 
-    def recover(self, jobs: Sequence[Job]) -> list[Ended]:
-        """``jobs`` were running as an earlier controller ended. Those that still run may go on and are told by `poll`; the
-        ends of the others are returned, each known to be dead. LEFT: it goes on from its checkpoint."""
+    def recover(self, jobs: Sequence[Job]) -> list[Event]:
+        """``jobs`` were running as an earlier controller ended. Those that still run may go on and are told by `poll`; reports
+        and ends of the others are returned, each known to be dead. LEFT: it goes on from its checkpoint."""
         raise NotImplementedError
 
     def clock(self) -> float:

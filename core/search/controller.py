@@ -248,8 +248,8 @@ class Controller:
 
     def _take_over(self, trials: Sequence[Trial]) -> None:
         running = [t for t in trials if t.number in self.ledger.running]
-        for ended in self.executor.recover([_job(t) for t in running]) if running else ():
-            self._hear(ended)
+        for event in self.executor.recover([_job(t) for t in running]) if running else ():
+            self._hear(event)
         for trial in trials:  # asked, but the controller ended before it was started or refused
             if not trial.until:
                 refused = self.refusal(trial.values)

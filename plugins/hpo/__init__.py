@@ -16,7 +16,7 @@ def _algorithm(name: str, about: str, module: str, config: str | None = None, **
 def drivetrain_search_algorithms():
     return [
         _algorithm("random", "Independent random points", "chance"),
-        _algorithm("grid", "Every point of a grid, in an order that soon covers it", "chance", "GridConfig", suits="grid_suits"),
+        _algorithm("grid", "Every point of a grid, coarsely at first", "chance", "GridConfig", suits="grid_suits"),
         _algorithm("tpe", "Tree-structured Parzen estimators (Optuna)", "optuna_samplers", "TpeConfig", suits="tpe_suits"),
         _algorithm("gp", "Gaussian process with expected improvement (Optuna)", "optuna_samplers", "StartupConfig"),
         _algorithm("cmaes", "CMA-ES over numbers, the rest at random (Optuna)", "optuna_samplers", "CmaEsConfig"),
@@ -26,10 +26,10 @@ def drivetrain_search_algorithms():
     ]  # fmt: skip
 
 
-def _scheduler(name: str, about: str, module: str, factory: str, config: str | None = None, default: bool = False):
+def _scheduler(name: str, about: str, module: str, factory: str, config: str | None = None, **more: bool):
     return TrialSchedulerPlugin(
         name=name, about=about, factory=f"{_HERE}.{module}:{factory}", config=config and f"{_HERE}.config:{config}",
-        default=default,
+        **more,
     )  # fmt: skip
 
 
@@ -40,7 +40,8 @@ def drivetrain_trial_schedulers():
         _scheduler("median", "Trials worse than the median of others stop", "stopping", "MedianStop", "MedianConfig"),
         _scheduler("asha", "Asynchronous successive halving: the best of a rung go on", "halving", "Asha", "HalvingConfig"),
         _scheduler("hyperband", "ASHA with several first rungs; with a model, BOHB", "halving", "Hyperband", "HyperbandConfig"),
-        _scheduler("pbt", "Population-based training: the worst go on from the best", "population", "Population", "PbtConfig"),
+        _scheduler("pbt", "Population-based training: the worst go on from the best", "population", "Population", "PbtConfig",
+                   changes_trials=True),
     ]  # fmt: skip
 
 

@@ -73,7 +73,7 @@ class SimulatedExecutor(TrialExecutor):
         self._schedule(running)
         return [report]
 
-    def recover(self, jobs: Sequence[Job]) -> list[Ended]:
+    def recover(self, jobs: Sequence[Job]) -> list[Event]:
         return [Ended(job.number, "left", "the controller was gone") for job in jobs]
 
     def clock(self) -> float:
