@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import optuna
@@ -13,6 +14,7 @@ from drivetrain import AlgorithmContext, LossVector, Parameter, SearchAlgorithm,
 from .config import CmaEsConfig, Nsga2Config, QmcConfig, StartupConfig, TpeConfig
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class Sampler(SearchAlgorithm):
