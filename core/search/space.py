@@ -30,7 +30,7 @@ class Parameter:
     integer: bool = False
     when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
-    @property
+    @cached_property
     def size(self) -> int | None:
         """How many values there are; None: any number in a range."""
         if self.choices:
@@ -38,7 +38,7 @@ class Parameter:
         step = self.step or (1 if self.integer else None)
         return None if step is None else 1 + math.floor((self.high - self.low) / step + 1e-9)
 
-    @property
+    @cached_property
     def is_ordered(self) -> bool:
         """Whether neighbours are alike: numbers that rise or fall, as choices too."""
         if not self.choices:

@@ -135,8 +135,9 @@ class Study:
                 self.say(f"changed since {self.folder.path} began: {key}: {old} -> {new}")
             refused = [key for key, _, _ in changes if not any(key == f or key.startswith(f + ".") for f in FREE)]
             if refused:
-                raise RecipeError(f"{self.folder.path} cannot go on with another {', '.join(refused)}: its trials "
-                                  "could not be compared", remedy="name a new --study; its search.given may hold what was found")  # fmt: skip
+                what = f"{self.folder.path} cannot go on with another {', '.join(refused)}"
+                raise RecipeError(f"{what}: its trials could not be compared",
+                                  remedy="name a new --study; its search.given may hold what was found")  # fmt: skip
         write_text(self.folder.recipe, write_yaml(resolved))
         if not journal.records:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}

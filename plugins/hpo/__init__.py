@@ -17,6 +17,8 @@ def drivetrain_search_algorithms():
     return [
         _algorithm("random", "Independent random points", "chance"),
         _algorithm("grid", "Every point of a grid, coarsely at first", "chance", "GridConfig", suits="grid_suits"),
+        _algorithm("bayes", "Gaussian process over ranks, for up to some hundred trials", "bayes", "BayesConfig",
+                   suits="bayes_suits"),
         _algorithm("tpe", "Tree-structured Parzen estimators (Optuna)", "optuna_samplers", "TpeConfig", suits="tpe_suits"),
         _algorithm("gp", "Gaussian process with expected improvement (Optuna)", "optuna_samplers", "StartupConfig"),
         _algorithm("cmaes", "CMA-ES over numbers, the rest at random (Optuna)", "optuna_samplers", "CmaEsConfig"),

@@ -19,6 +19,12 @@ class StartupConfig(PluginConfig):
     startup: Count = Field(10, description="trials at random before there is a model")
 
 
+class BayesConfig(StartupConfig):
+    candidates: Count = Field(300, description="random points looked at for each proposal")
+    climbs: int = Field(8, ge=0, description="times that neighbours of the best of them are looked at")
+    fit_steps: Count = Field(15, description="steps of the fit of the model's length scales, from where they stand")
+
+
 class TpeConfig(StartupConfig):
     candidates: Count = Field(24, description="points drawn for each proposal")
 

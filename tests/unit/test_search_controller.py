@@ -102,8 +102,10 @@ def test_a_budget_of_seconds_ends_it_over_all_sessions(tmp_path):
 def test_a_finite_space_is_exhausted_without_a_repetition():
     from drivetrain import Parameter, Space
 
-    few = Space((Parameter("depth", low=2, high=6, integer=True), Parameter("kind", choices=("plain", "wide")),
-                 Parameter("lr", choices=(1e-3, 1e-2)), Parameter("width", choices=(64,), when=(("kind", ("wide",)),))))  # fmt: skip
+    few = Space((
+        Parameter("depth", low=2, high=6, integer=True), Parameter("kind", choices=("plain", "wide")),
+        Parameter("lr", choices=(1e-3, 1e-2)), Parameter("width", choices=(64,), when=(("kind", ("wide",)),)),
+    ))  # fmt: skip
     for algorithm in ("random", "grid", "tpe"):
         one = controller(algorithm, trials=500, space=few)
         assert one.run() == "every point of the space was tried"
