@@ -1,10 +1,11 @@
 """Bayesian optimisation with a Gaussian process, for the tens to hundreds of trials that trainings can afford.
 
 Losses are told by their ranks, as normal scores (the copula of Salinas et al. 2020): a diverged trial is as bad as it gets
-and no worse, and the scale of a loss does not matter. Ordered parameters lie on a line, whether they are ranges or choices such as 8,
-16, 32; other choices are equally far from each other. Length scales are fitted per parameter (Matern 5/2, MAP), and the point
-with the greatest log expected improvement is sought among random points and neighbours of the best. Trials that run are
-believed to come out at the model's mean. Several objectives are weighed at random for each proposal (ParEGO, Knowles 2006).
+and no worse, and the scale of a loss does not matter. Ordered parameters lie on a line, whether they are ranges or choices
+such as 8, 16, 32; other choices are equally far from each other. Length scales are fitted per parameter (Matern 5/2, MAP),
+and the point with the greatest log expected improvement is sought among random points and neighbours of the best. Trials that
+run are believed to come out at the model's mean. Several objectives are weighed at random for each proposal (ParEGO, Knowles
+2006).
 """
 
 from __future__ import annotations
