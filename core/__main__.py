@@ -6,9 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-OWNER = "DRIVETRAIN_OWNER"
-"""The variable that names the process without which this one is to leave (`drivetrain.processes`)."""
-
 
 def _leave_source_root() -> None:
     """Take drivetrain's own source root off the path: its ``datasets`` and ``plugins`` would shadow other packages."""
@@ -22,13 +19,11 @@ def _leave_source_root() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code. A user's mistake is a message and 2, never a traceback."""
     _leave_source_root()
-    if OWNER in os.environ:
-        from .processes import follow_owner
-
-        follow_owner(os.environ[OWNER])
     from . import watch
     from .errors import UserError, full_disk, out_of_memory
+    from .owner import follow_owner
 
+    follow_owner()
     try:
         from .cli import run
 

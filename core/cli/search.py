@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import UserError
+from ..errors import REQUEUE, UserError
 from ..manager import get_manager
 from .train import say
 
@@ -171,6 +171,8 @@ def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) 
     say(f"{folder}: {why}: {', '.join(f'{n} {state}' for state, n in _counts(ledger).items())}")
     if ledger.best is not None:
         say(f"best: trial {ledger.best.number}, {_figures(ledger, ledger.best)}; next: drivetrain train {folder / 'best.yaml'}")
+    if study.signal is not None:
+        raise typer.Exit(REQUEUE)
 
 
 def _folder(path: Path) -> StudyFolder:

@@ -85,15 +85,20 @@ def choose_algorithm(asked: Asked, manager: PluginManager | None = None) -> tupl
     if asked.algorithm is not None:
         return asked.algorithm, "as asked"
     context = asked.algorithm_context()
-    found = [f for f in (manager or get_manager()).found("search_algorithm") if f.declaration.suits]
-    if not found:
-        raise UserError("no search algorithm is installed that could be chosen", remedy="name one in search.algorithm")
-    best = max(found, key=lambda f: (f.load_suits() or (lambda _: 0.0))(context))
-    config = best.load_config()
     trials = f"{context.trials} trials" if context.trials else "trials without a limit"
     points = f"{asked.space.size} points" if asked.space.size else "endless points"
     why = f"chosen for {len(asked.space.parameters)} parameters ({points}), {trials}, {context.objectives} objective(s)"
-    return Chosen(best, None if config is None else config.model_validate({})), why
+    return suited(context, manager), why
+
+
+def suited(context: AlgorithmContext, manager: PluginManager | None = None) -> Chosen:
+    """The algorithm that says it suits a study best, with its default settings."""
+    found = [f for f in (manager or get_manager()).found("search_algorithm") if f.declaration.suits]
+    if not found:
+        raise UserError("no search algorithm is installed that could be chosen", remedy="name one in search.algorithm")
+    best = max(found, key=lambda f: f.load_suits()(context))
+    config = best.load_config()
+    return Chosen(best, None if config is None else config.model_validate({}))
 
 
 # ---------------------------------------------------------------- the space

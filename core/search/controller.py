@@ -34,6 +34,9 @@ RETRY = "retry"
 REFUSED_IN_A_ROW = 100
 """Points that the recipe refuses, one after the other, before the search gives up."""
 
+FAILED_IN_A_ROW = 5
+"""Jobs that end without an evaluation, one after the other, before the search gives up: it is not the points' fault."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -77,6 +80,7 @@ class Controller:
     why: str = ""
     _stopping: dict[int, str] = field(default_factory=dict)
     _refused: int = 0
+    _failed: int = 0
     _exhausted: str = ""
 
     def run(self) -> str:
@@ -178,7 +182,11 @@ class Controller:
         if isinstance(event, Ended):
             how, why = self._outcome(trial, event)
             self._record("ended", trial=trial.number, how=how, why=why)
+            self._failed += how in (CRASHED, INFEASIBLE)
+            if self._failed >= FAILED_IN_A_ROW:
+                self.why = f"{self._failed} jobs in a row failed before any evaluation: {why}"
         elif event.step > trial.step:
+            self._failed = 0
             self._record("reported", trial=trial.number, step=event.step, figures=dict(event.figures))
             reason = self.scheduler.verdict(trial)
             if reason is not None and trial.until > event.step:
@@ -226,9 +234,10 @@ class Controller:
         elif kind == "reported" and (losses := trial.losses_at(record["step"])) is not None:
             self.proposer.tell(trial, trial.step, losses, self.ledger.objectives.violation(trial.figures))
             self.scheduler.seen(trial, trial.step, losses[0])
-        elif kind == "ended" and trial.state in OUTCOMES:
+        elif kind == "ended" and trial.state in (*OUTCOMES, PAUSED):
             self.proposer.end(trial, trial.state in FAILURES)
-            self.scheduler.ended(trial)
+            if trial.state != PAUSED:
+                self.scheduler.ended(trial)
         self.told(trial)
         return trial
 

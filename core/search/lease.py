@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from ..errors import UserError
 from ..files import write_json
-from ..processes import process_start
+from ..owner import process_start
 from ..run import host_name
 
 

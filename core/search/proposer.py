@@ -55,7 +55,7 @@ class Proposer:
             self._tell(self.rungs.index(step), trial, losses, violation)
 
     def end(self, trial: Trial, failed: bool) -> None:
-        """It has an outcome: what is still waited for does not come."""
+        """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon."""
         level = self._begun_at.get(trial.number)
         if level is None:
             return

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,13 @@ class Study:
         self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
         self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
         self.lease = Lease(folder)
+        self.signal: int | None = None
         say(f"study {folder}: {_summary(self.asked, self.algorithm, why)}")
 
     def run(self) -> str:
         """Until it is over or told to rest; returns why."""
         self._begin()
+        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
         try:
             journal = Journal(self.folder.journal, self.lease.check)
             self._check_same(journal)
@@ -107,10 +110,19 @@ class Study:
             return why
         finally:
             self.lease.release()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @property
     def ledger(self) -> Ledger:
         return self.controller.ledger
+
+    def _hear(self, number: int, _: object) -> None:
+        """The first signal makes the trials save and leave, a second SIGINT ends at once."""
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.say(f"{signal.Signals(number).name}: the trials save and leave")
 
     # ---- beginning
 
@@ -180,6 +192,8 @@ class Study:
         write_text(path, write_yaml(trial_recipe(self.asked.recipe, values).resolved()))
 
     def _asked_to_stop(self) -> str | None:
+        if self.signal is not None:
+            return f"{signal.Signals(self.signal).name} came"
         return "it was told to stop" if self.folder.stop_file.exists() else None
 
     def _tell(self, trial: Trial) -> None:

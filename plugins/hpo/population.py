@@ -12,8 +12,8 @@ from .config import PbtConfig
 
 
 class Population(TrialScheduler):
-    """Nobody waits: the member that is least far goes on first, compared with those that have come as far. ``parents: 3``: two
-    of the best give hyperparameters, crossed over, and a third one the weights."""
+    """The member that is least far goes on first, once a ``quorum`` of those alive has come as far, and is compared with these.
+    ``parents: 3``: two of the best give hyperparameters, crossed over, and a third one the weights."""
 
     def __init__(self, config: PbtConfig, context: SchedulerContext):
         super().__init__(context)
@@ -43,6 +43,7 @@ class Population(TrialScheduler):
 
     def ended(self, trial: Trial) -> None:
         self._gone.add(trial.number)
+        self._running.discard(trial.number)
 
     def next(self, full: bool) -> Move | None:
         ready = [n for n in self._at if n not in self._running and n not in self._gone and self._at[n] < self.context.steps]
@@ -50,6 +51,8 @@ class Population(TrialScheduler):
             return None
         number = min(ready, key=lambda n: (self._at[n], n))
         step = self._at[number]
+        if self._running and not self._is_quorate(step):
+            return None
         until = self.rungs[self.rungs.index(step) + 1]
         ranked = sorted(self._seen[step], key=lambda n: self._seen[step][n][0])
         few = int(len(ranked) * self.config.quantile)
@@ -58,6 +61,10 @@ class Population(TrialScheduler):
         best, rng = ranked[:few], Rng(self.context.seed, "pbt", number, step)
         donor = best[rng.integer(0, len(best))]
         return Move(number, until, self._child(best, donor, step, rng), (donor, step))
+
+    def _is_quorate(self, step: int) -> bool:
+        alive = self._members - self._gone
+        return len(alive & self._seen[step].keys()) >= self.config.quorum * len(alive)
 
     def _child(self, best: list[int], donor: int, step: int, rng: Rng) -> dict[str, Any]:
         values = self._seen[step][donor][1]

@@ -63,7 +63,7 @@ class SimulatedExecutor(TrialExecutor):
         if running.stopping:
             return [self._end(number, "left")]
         try:
-            figures = self.objective(running.job.values, running.step)
+            figures = self.figures(running)
         except Failure as failure:
             return [self._end(number, failure.how, failure.why)]
         self.lives[number] = running.job.life, running.step
@@ -72,6 +72,10 @@ class SimulatedExecutor(TrialExecutor):
             return [report, self._end(number, "reached")]
         self._schedule(running)
         return [report]
+
+    def figures(self, running: Running) -> Mapping[str, float | None]:
+        """Of a trial at ``running.step``."""
+        return self.objective(running.job.values, running.step)
 
     def recover(self, jobs: Sequence[Job]) -> list[Event]:
         return [Ended(job.number, "left", "the controller was gone") for job in jobs]
