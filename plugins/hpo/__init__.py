@@ -8,7 +8,7 @@ _HERE = "drivetrain.plugins.hpo"
 def _algorithm(name: str, about: str, module: str, config: str | None = None, **more: str) -> SearchAlgorithmPlugin:
     return SearchAlgorithmPlugin(
         name=name, about=about, factory=f"{_HERE}.{module}:{name}", config=config and f"{_HERE}.config:{config}",
-        **{key: f"{_HERE}.{module}:{value}" for key, value in more.items()},
+        **{key: f"{_HERE}.{key}:{value}" for key, value in more.items()},
     )  # fmt: skip
 
 
@@ -16,15 +16,15 @@ def _algorithm(name: str, about: str, module: str, config: str | None = None, **
 def drivetrain_search_algorithms():
     return [
         _algorithm("random", "Independent random points", "chance"),
-        _algorithm("grid", "Every point of a grid, coarsely at first", "chance", "GridConfig", suits="grid_suits"),
+        _algorithm("grid", "Every point of a grid, coarsely at first", "chance", "GridConfig", suits="grid"),
         _algorithm("bayes", "Gaussian process over ranks, for up to some hundred trials", "bayes", "BayesConfig",
-                   suits="bayes_suits"),
-        _algorithm("tpe", "Tree-structured Parzen estimators (Optuna)", "optuna_samplers", "TpeConfig", suits="tpe_suits"),
+                   suits="bayes"),
+        _algorithm("tpe", "Tree-structured Parzen estimators (Optuna)", "optuna_samplers", "TpeConfig", suits="tpe"),
         _algorithm("gp", "Gaussian process with expected improvement (Optuna)", "optuna_samplers", "StartupConfig"),
         _algorithm("cmaes", "CMA-ES over numbers, the rest at random (Optuna)", "optuna_samplers", "CmaEsConfig"),
         _algorithm("qmc", "Sobol or Halton points, which fill the space evenly (Optuna)", "optuna_samplers", "QmcConfig"),
         _algorithm("nsga2", "Genetic, for several objectives (Optuna's NSGA-II)", "optuna_samplers", "Nsga2Config",
-                   suits="nsga2_suits"),
+                   suits="nsga2"),
     ]  # fmt: skip
 
 

@@ -262,8 +262,3 @@ def log_improvement(z: np.ndarray) -> np.ndarray:
 
 def bayes(config: BayesConfig, context: AlgorithmContext) -> SearchAlgorithm:
     return Bayes(config, context)
-
-
-def bayes_suits(context: AlgorithmContext) -> float:
-    """For as many trials as the model holds at once."""
-    return 0.9 if (context.trials or 0) <= 2 * MOST_POINTS else 0.3

@@ -54,12 +54,6 @@ def grid(config: GridConfig, context: AlgorithmContext) -> SearchAlgorithm:
     return made
 
 
-def grid_suits(context: AlgorithmContext) -> float:
-    """Where all points fit into the budget there is nothing to choose."""
-    size = context.space.size
-    return 1.0 if size is not None and context.trials is not None and size <= context.trials else 0.0
-
-
 def _on_grid(parameter: Parameter, points: int) -> Parameter:
     """With a few of its values, where it has any number of them."""
     if parameter.size is not None:

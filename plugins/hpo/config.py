@@ -65,8 +65,9 @@ class PbtConfig(PluginConfig):
     population: int = Field(8, ge=2, description="members; as many trials are begun")
     interval: Count | None = Field(None, description="steps from one comparison to the next; null: a tenth of the steps")
     quantile: float = Field(0.25, gt=0, le=0.5, description="share of the worst, which take over from the best")
-    quorum: float = Field(1.0, gt=0, le=1, description="share of the members that must have come as far before one is compared: "
-                          "less, and nobody waits for the slowest")  # fmt: skip
+    quorum: float = Field(
+        1.0, gt=0, le=1, description="share of the members that have come as far before one is compared; less: no waiting"
+    )
     resample: float = Field(
         0.25, ge=0, le=1, description="a hyperparameter's chance to be drawn anew instead of changed a little"
     )

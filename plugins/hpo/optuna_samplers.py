@@ -136,13 +136,3 @@ def nsga2(config: Nsga2Config, context: AlgorithmContext) -> SearchAlgorithm:
     return Sampler(context, optuna.samplers.NSGAIISampler(
         population_size=config.population, mutation_prob=config.mutation, seed=_seed(context, "nsga2"),
     ))  # fmt: skip
-
-
-def tpe_suits(context: AlgorithmContext) -> float:
-    """Learns from few trials and from many, on any space."""
-    return 0.5
-
-
-def nsga2_suits(context: AlgorithmContext) -> float:
-    """A front of several objectives, given the trials for generations."""
-    return 0.7 if context.objectives > 1 and (context.trials or 0) >= 200 else 0.0
