@@ -22,6 +22,7 @@ from .asking import figures_of
 
 RUN = "DRIVETRAIN_TRIAL_RUN"
 """The variable by which all processes of a trial's job are found, also those whose launcher is gone."""
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _HOW = {0: t.REACHED, GATE_FAILED: t.REACHED, REQUEUE: t.LEFT, DIVERGED: t.DIVERGED, OUT_OF_MEMORY: t.OUT_OF_MEMORY,
         USER_ERROR: t.INFEASIBLE}  # fmt: skip
 
@@ -38,7 +39,8 @@ class OwnedJob:
         self._size, self._log_from = -1, log.stat().st_size if log.is_file() else 0
         self._killed_before = _killed_for_memory()
         alone = Command([sys.executable, "-m", "drivetrain", *words], {})
-        command = alone if ranks == 1 else local_command(ranks, free_port(), "deepspeed", words)
+        several = local_command(ranks, free_port(), "deepspeed", words, chosen=_GPUS in environment)
+        command = alone if ranks == 1 else several
         added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
         with log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -107,14 +109,12 @@ def job_evaluations(run: Path, figures: Iterable[str], own: Mapping[str, str]) -
     return out
 
 
-def local_devices() -> tuple[int, bool]:
-    """How many ranks this host has devices for, and whether they are GPUs."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+def local_gpus() -> list[str]:
+    """The GPUs of this host that this process may use, as CUDA_VISIBLE_DEVICES names them; none on a machine without."""
+    listed = os.environ.get(_GPUS)
     if listed is not None:
-        gpus = len([name for name in listed.split(",") if name.strip() not in ("", "-1")])
-    else:
-        gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return (gpus, True) if gpus else (len(os.sched_getaffinity(0)), False)
+        return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
+    return [str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
 
 
 def kill_all_of(run: Path) -> None:

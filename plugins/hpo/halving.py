@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from drivetrain import Move, SchedulerContext, Trial, TrialScheduler
 
 from .config import HalvingConfig, HyperbandConfig
+from .stopping import needs_evaluations
 
 
 class Rung:
@@ -48,6 +49,8 @@ class Asha(TrialScheduler):
     def __init__(self, config: HalvingConfig, context: SchedulerContext, offset: int = 0):
         super().__init__(context)
         self.eta, self.mode = config.eta, config.mode
+        if config.mode == "stop":
+            needs_evaluations(context)
         self.rungs = rungs_of(config, context)
         self._rungs = [Rung() for _ in self.rungs]
         self._losses: dict[int, tuple[int, float]] = {}

@@ -9,9 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drivetrain import Ended, Event, ExecutorContext, Job, OwnedJob, Report, TrialExecutor, UserError
-from drivetrain import job_evaluations as evaluations
-from drivetrain import local_devices as devices_here
+from drivetrain import (
+    Ended,
+    Event,
+    ExecutorContext,
+    Job,
+    OwnedJob,
+    Report,
+    TrialExecutor,
+    UserError,
+    job_evaluations,
+    local_gpus,
+)
 
 from .config import LocalConfig
 
@@ -22,7 +31,7 @@ PAUSE_S = 0.2
 class Running:
     job: Job
     process: OwnedJob
-    devices: list[int]
+    devices: list[str]
     told: int = 0
     stopping: bool = False
     kill_at: float = field(default=float("inf"))
@@ -34,14 +43,14 @@ class LocalExecutor(TrialExecutor):
 
     def __init__(self, config: LocalConfig, context: ExecutorContext):
         self.context, self.ranks = context, context.ranks
-        devices, self.has_gpus = devices_here()
-        ids = [n for n in range(devices) for _ in range(config.share)]
-        slots = config.slots or (len(ids) if self.has_gpus else (config.trials or 1) * self.ranks)
-        if self.ranks > slots or (self.has_gpus and slots > len(ids)):
-            there = min(slots, len(ids)) if self.has_gpus else slots
+        gpus = [gpu for _ in range(config.share) for gpu in local_gpus()]
+        self.has_gpus = bool(gpus)
+        slots = config.slots or len(gpus) or (config.trials or 1) * self.ranks
+        there = min(slots, len(gpus)) if gpus else slots
+        if slots > there or self.ranks > (len({*gpus}) if gpus else there):
             raise UserError(f"a trial has {self.ranks} ranks, but there are {there} slots",
                             remedy="lower search.ranks, or raise search.executor.slots (on GPUs: share)")  # fmt: skip
-        self.free = ids[:slots] if self.has_gpus else list(range(slots))
+        self.free: list[str] = gpus[:slots] or [""] * slots
         self.most = config.trials or slots
         self.threads = max(1, len(os.sched_getaffinity(0)) // slots)
         self.memory_gb = config.memory_gb
@@ -60,7 +69,7 @@ class LocalExecutor(TrialExecutor):
             self.context.write_recipe(job.values, recipe)
         if job.weights is not None and not _checkpoints(run):
             self._take_weights(run, *job.weights)
-        devices = [self.free.pop(0) for _ in range(self.ranks)]
+        devices = self._take_devices()
         words = ["train", str(recipe), "--run", str(run), *self.context.words, f"train.stop_at={job.until}"]
         process = OwnedJob(words, self.ranks, run, folder / "log", self._environment(devices))
         self._running[job.number] = Running(job, process, devices)
@@ -110,13 +119,13 @@ class LocalExecutor(TrialExecutor):
                     yield Report(number, step, figures)
         if ended is not None:
             del self._running[number]
-            self.free = sorted([*self.free, *running.devices])
+            self.free += running.devices
             yield Ended(number, *ended)
         elif time.monotonic() > running.kill_at:
             running.process.kill()
 
     def _evaluated(self, run: Path) -> list[tuple[int, dict[str, float | None]]]:
-        return evaluations(run, self.context.figures, self.context.own_figures)
+        return job_evaluations(run, self.context.figures, self.context.own_figures)
 
     def _take_weights(self, run: Path, donor: int, step: int) -> None:
         """Another trial's checkpoint becomes the newest one of a new run; files are shared, not copied, where that goes."""
@@ -135,10 +144,19 @@ class LocalExecutor(TrialExecutor):
     def _run(self, number: int, life: int) -> Path:
         return self._folder(number) / ("run" if life == 0 else f"run-{life}")
 
-    def _environment(self, devices: Sequence[int]) -> dict[str, str]:
+    def _take_devices(self) -> list[str]:
+        """One for each rank: no two of a trial the same, as long as there are others."""
+        taken: list[str] = []
+        for _ in range(self.ranks):
+            other = next((device for device in self.free if device not in taken), self.free[0])
+            self.free.remove(other)
+            taken.append(other)
+        return taken
+
+    def _environment(self, devices: Sequence[str]) -> dict[str, str]:
         out = {"DRIVETRAIN_THREADS": os.environ.get("DRIVETRAIN_THREADS", str(self.threads))}
         if self.has_gpus:
-            out["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+            out["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         return out
 
     def _fits_memory(self) -> bool:

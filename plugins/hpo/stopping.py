@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import Any
 
-from drivetrain import SchedulerContext, Trial, TrialScheduler
+from drivetrain import SchedulerContext, Trial, TrialScheduler, UserError
 
 from .config import MedianConfig
 
@@ -14,12 +14,20 @@ def none(config: Any, context: SchedulerContext) -> TrialScheduler:
     return TrialScheduler(context)
 
 
+def needs_evaluations(context: SchedulerContext) -> None:
+    """Raises UserError where a trial is evaluated at its end alone."""
+    if context.every is None:
+        raise UserError("trials are stopped by their evaluations, and there is none before the end", where="search.scheduler",
+                        remedy="set evaluation.every")  # fmt: skip
+
+
 class MedianStop(TrialScheduler):
     """A trial stops whose best loss so far is worse than the median of the other trials' running means at the same step
     (Golovin et al. 2017, Vizier, 3.2.2)."""
 
     def __init__(self, config: MedianConfig, context: SchedulerContext):
         super().__init__(context)
+        needs_evaluations(context)
         self.config = config
         self._sums: dict[int, tuple[float, int, float]] = {}
         self._means: dict[int, list[float]] = {}

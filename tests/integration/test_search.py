@@ -12,7 +12,7 @@ from conftest import ROOT, SMALL, drivetrain
 from integration.test_bad_input import refused
 
 from drivetrain import Ended, ExecutorContext, Job, Report, open_run
-from drivetrain.manager import Controls, PluginManager
+from drivetrain.manager import Controls, get_manager
 from drivetrain.plugins.hpo.config import LocalConfig
 from drivetrain.plugins.hpo.local import LocalExecutor
 from drivetrain.recipe import load_recipe
@@ -79,7 +79,7 @@ def ended(executor: LocalExecutor) -> list[Report | Ended]:
 
 def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_path):
     """The rate that the optimizer has after loading is that of the new values; nothing is trained again."""
-    base = load_recipe(recipe, (), PluginManager(Controls(files=(str(PLUGIN),), allowed=())))
+    base = load_recipe(recipe, (), get_manager(Controls(files=(str(PLUGIN),), allowed=())))
 
     def write(values, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +111,7 @@ def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_pat
     (["search.objective={miou.iou.raod: max}"], ["no figure 'iou.raod'", "iou.road"]),
     (["search.ranks=4", "search.executor={slots: 2}"], ["4 ranks, but there are 2 slots"]),
     (["search.trials=null"], ["neither trials nor a budget"]),
+    (["search.scheduler={plugin: median}"], ["set evaluation.every"]),
     (["search.scheduler={plugin: pbt}"], ["batch.micro cannot change while a trial goes on"]),
     (["search.given=[{optimizer.lr: 3}]"], ["a number from 0.0001 to 0.01"]),
     (["search.algorithm={plugin: typ}"], ["no search algorithm 'typ'", "did you mean 'tpe'"]),
@@ -119,7 +120,7 @@ def test_what_is_wrong_is_told_before_the_first_trial(recipe, tmp_path, change, 
     from drivetrain import UserError
     from drivetrain.search.study import Study
 
-    manager = PluginManager(Controls(files=(str(PLUGIN),), allowed=()))
+    manager = get_manager(Controls(files=(str(PLUGIN),), allowed=()))
     with pytest.raises(UserError) as caught:
         Study(load_recipe(recipe, change, manager), tmp_path / "study", lambda text: None)
     assert all(word in str(caught.value) for word in words), caught.value

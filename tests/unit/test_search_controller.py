@@ -162,6 +162,15 @@ def test_a_thousand_slots_are_served():
     assert one.ledger.best.losses == min(t.losses for t in one.ledger.trials if t.state == "complete")
 
 
+def test_halving_that_stops_pays_no_start_up_twice():
+    one = controller(scheduler="asha", trials=60, steps=64, every=1, scheduler_settings={"mode": "stop"})
+    one.run()
+    assert one.ledger.counts["pruned"] > 30 and one.ledger.counts["complete"] >= 1 and not one.ledger.counts["paused"]
+    assert one.executor.steps_done < 0.5 * 60 * 64
+    best = min(loss(t.values, 64)["loss"] for t in one.ledger.trials)
+    assert one.ledger.best.losses[0] <= 1.5 * best + 0.1
+
+
 def test_space_and_units_fit():
     rng = random.Random(3)
     for parameter in SPACE.parameters:
