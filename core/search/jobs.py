@@ -44,7 +44,7 @@ class OwnedJob:
         added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                command.words, env=os.environ | command.environment | added | environment, stdin=subprocess.DEVNULL,
+                command.words, env={**os.environ, **command.environment, **added, **environment}, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

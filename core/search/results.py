@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import UserError
 from .ledger import Ledger
@@ -35,17 +36,18 @@ def _compared(ledger: Ledger, least: int) -> tuple[int, list[Trial]]:
 
 def _ped_anova(trials: Sequence[Trial], step: int, parameters: Sequence[str]) -> dict[str, float]:
     import optuna
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    distributions, told = {}, {}
+    distributions: dict[str, BaseDistribution] = {}
+    told: dict[str, list[Any]] = {}
     for name in parameters:
         values = [t.values[name] for t in trials]
         if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
             log = min(values) > 0 and max(values) / min(values) > 50
             distributions[name], told[name] = FloatDistribution(min(values), max(values), log=log), [float(v) for v in values]
         else:
-            known = sorted({json.dumps(v, sort_keys=True) for v in values})
-            distributions[name], told[name] = CategoricalDistribution(known), [json.dumps(v, sort_keys=True) for v in values]  # type: ignore[assignment]
+            told[name] = [json.dumps(v, sort_keys=True) for v in values]
+            distributions[name] = CategoricalDistribution(sorted(set(told[name])))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental
         study = optuna.create_study()

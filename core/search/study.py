@@ -3,7 +3,7 @@
 ::
 
     journal               everything that happened (`drivetrain.search.journal`)
-    recipe.yaml           the recipe, resolved, with its section search: what the study goes on with
+    recipe.yaml           the recipe with all that it extends and the command line said: what the study goes on with
     trials/00012/         a trial: recipe.yaml, run/ (a run's folder; run-1/ after it took over another's weights), log
     best.yaml             the best trial so far as a recipe that `drivetrain train` runs
     stop                  whoever writes it makes all trials save and leave
@@ -150,7 +150,7 @@ class Study:
                 what = f"{self.folder.path} cannot go on with another {', '.join(refused)}"
                 raise RecipeError(f"{what}: its trials could not be compared",
                                   remedy="name a new --study; its search.given may hold what was found")  # fmt: skip
-        write_text(self.folder.recipe, write_yaml(resolved))
+        write_text(self.folder.recipe, write_yaml(self.asked.recipe.root.plain))
         if not journal.records:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}
             record = {"kind": "study", "layout": LAYOUT, "objectives": dict(objectives.directions), "limits": limits,

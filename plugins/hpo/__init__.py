@@ -5,10 +5,10 @@ from drivetrain import SearchAlgorithmPlugin, TrialExecutorPlugin, TrialSchedule
 _HERE = "drivetrain.plugins.hpo"
 
 
-def _algorithm(name: str, about: str, module: str, config: str | None = None, **more: str) -> SearchAlgorithmPlugin:
+def _algorithm(name: str, about: str, module: str, config: str | None = None, suits: bool = False) -> SearchAlgorithmPlugin:
     return SearchAlgorithmPlugin(
         name=name, about=about, factory=f"{_HERE}.{module}:{name}", config=config and f"{_HERE}.config:{config}",
-        **{key: f"{_HERE}.{key}:{value}" for key, value in more.items()},
+        suits=f"{_HERE}.suits:{name}" if suits else None,
     )  # fmt: skip
 
 
@@ -16,15 +16,15 @@ def _algorithm(name: str, about: str, module: str, config: str | None = None, **
 def drivetrain_search_algorithms():
     return [
         _algorithm("random", "Independent random points", "chance"),
-        _algorithm("grid", "Every point of a grid, coarsely at first", "chance", "GridConfig", suits="grid"),
+        _algorithm("grid", "Every point of a grid, coarsely at first", "chance", "GridConfig", suits=True),
         _algorithm("bayes", "Gaussian process over ranks, for up to some hundred trials", "bayes", "BayesConfig",
-                   suits="bayes"),
-        _algorithm("tpe", "Tree-structured Parzen estimators (Optuna)", "optuna_samplers", "TpeConfig", suits="tpe"),
+                   suits=True),
+        _algorithm("tpe", "Tree-structured Parzen estimators (Optuna)", "optuna_samplers", "TpeConfig", suits=True),
         _algorithm("gp", "Gaussian process with expected improvement (Optuna)", "optuna_samplers", "StartupConfig"),
         _algorithm("cmaes", "CMA-ES over numbers, the rest at random (Optuna)", "optuna_samplers", "CmaEsConfig"),
         _algorithm("qmc", "Sobol or Halton points, which fill the space evenly (Optuna)", "optuna_samplers", "QmcConfig"),
         _algorithm("nsga2", "Genetic, for several objectives (Optuna's NSGA-II)", "optuna_samplers", "Nsga2Config",
-                   suits="nsga2"),
+                   suits=True),
     ]  # fmt: skip
 
 
