@@ -48,6 +48,8 @@ search:
 
 def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     study = tmp_path / "study"
+    checked = drivetrain("recipe", "check", recipe, "--plugin", PLUGIN)
+    assert "; a search over model, batch.micro, optimizer.lr" in checked.stdout, checked.stderr
     done = drivetrain("search", recipe, "--study", study, "--parallel", 2, "--plugin", PLUGIN)
     assert done.returncode == 0, done.stderr
     status = json.loads(drivetrain("search", "status", study, "--json").stdout)
