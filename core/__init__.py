@@ -22,8 +22,11 @@ from .declarations import (
     OptimizerPlugin,
     ParallelismPlugin,
     ScorerPlugin,
+    SearchAlgorithmPlugin,
     TrackerPlugin,
     TransformPlugin,
+    TrialExecutorPlugin,
+    TrialSchedulerPlugin,
 )
 from .hookspecs import hookimpl
 
@@ -105,6 +108,17 @@ if TYPE_CHECKING:
     from .sample import CameraSample, LidarSample, Sample, Transform
     from .sampling import sample_at_original
     from .saving import FragmentWriter
+    from .search.contracts import (
+        AlgorithmContext,
+        ExecutorContext,
+        SchedulerContext,
+        SearchAlgorithm,
+        TrialExecutor,
+        TrialScheduler,
+    )
+    from .search.jobs import OwnedJob, job_evaluations, local_gpus
+    from .search.space import Parameter, Space, Values, key_of
+    from .search.trials import Ended, Event, Job, LossVector, Move, Report, Trial
     from .seeding import Rng, hash_array, hash_key
     from .tasks import IGNORE, TASKS
     from .taxonomy import DROP, Taxonomy, mirrored_classes
@@ -143,6 +157,10 @@ _HOMES = {
     "sample": "CameraSample LidarSample Sample Transform",
     "sampling": "sample_at_original",
     "saving": "FragmentWriter",
+    "search.contracts": "AlgorithmContext ExecutorContext SchedulerContext SearchAlgorithm TrialExecutor TrialScheduler",
+    "search.jobs": "OwnedJob job_evaluations local_gpus",
+    "search.space": "Parameter Space Values key_of",
+    "search.trials": "Ended Event Job LossVector Move Report Trial",
     "seeding": "Rng hash_array hash_key",
     "taxonomy": "DROP Taxonomy mirrored_classes",
     "tasks": "IGNORE TASKS",
@@ -154,7 +172,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CommandPlugin", "CurationCheckPlugin", "DatasetPlugin", "Finding", "HealthCheckPlugin", "LRSchedulePlugin",
     "LoaderPlugin", "MetricPlugin", "ModelPlugin", "OptimizerPlugin", "ParallelismPlugin", "ScorerPlugin",
-    "TrackerPlugin", "TransformPlugin",
+    "SearchAlgorithmPlugin", "TrackerPlugin", "TransformPlugin", "TrialExecutorPlugin", "TrialSchedulerPlugin",
     "hookimpl", *_HOME_OF,
 ]  # fmt: skip
 

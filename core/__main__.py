@@ -20,8 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code. A user's mistake is a message and 2, never a traceback."""
     _leave_source_root()
     from . import watch
-    from .errors import USER_ERROR, UserError, full_disk
+    from .errors import UserError, full_disk, out_of_memory
+    from .owner import follow_owner
 
+    follow_owner()
     try:
         from .cli import run
 
@@ -35,13 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        mistake = error if isinstance(error, UserError) else full_disk(error)
+        mistake = error if isinstance(error, UserError) else full_disk(error) or out_of_memory(error)
         if watch.shared is not None:
             watch.shared.fail(mistake or error)
         if mistake is None:
             raise
         print(f"error: {mistake}", file=sys.stderr)
-        return watch.note_exit(USER_ERROR)
+        return watch.note_exit(mistake.code)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Plugin:
     def __post_init__(self):
         if not self.name or ":" in self.name or self.name != self.name.strip():
             raise ValueError(f"{self.kind} name {self.name!r}: a name is not empty and holds no colon")
-        for field in ("factory", "config", "taxonomies"):
+        for field in ("factory", "config", "taxonomies", "suits"):
             target = getattr(self, field, None)
             if target is not None and not _TARGET.fullmatch(target):
                 raise ValueError(f"{self.kind} {self.name!r}: {field} is {target!r}, expected 'package.module:Name'")
@@ -126,6 +126,31 @@ class TrackerPlugin(Plugin):
     """``factory(config, TrackerContext) -> drivetrain.Tracker``, on rank 0 alone."""
 
     kind: ClassVar[str] = "tracker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchAlgorithmPlugin(Plugin):
+    """``factory(config, AlgorithmContext) -> drivetrain.SearchAlgorithm``. ``suits``, ``"package.module:function"``, is given
+    the same context and returns how well the algorithm suits a study, 0 to 1: the best is chosen where a recipe is silent."""
+
+    suits: str | None = None
+    kind: ClassVar[str] = "search_algorithm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSchedulerPlugin(Plugin):
+    """``factory(config, SchedulerContext) -> drivetrain.TrialScheduler``: how far trials go. ``changes_trials``: it gives
+    trials other values on their way, so that these may be none that a run's model or order of samples hangs on."""
+
+    changes_trials: bool = False
+    kind: ClassVar[str] = "trial_scheduler"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialExecutorPlugin(Plugin):
+    """``factory(config, ExecutorContext) -> drivetrain.TrialExecutor``: where trials run."""
+
+    kind: ClassVar[str] = "trial_executor"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-USER_ERROR, GATE_FAILED, REQUEUE = 2, 3, 75
+USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, REQUEUE = 2, 3, 4, 5, 75
 """Exit codes; REQUEUE: told to leave before the end, all is saved, start me again."""
 
 
@@ -28,6 +28,8 @@ class UserError(DrivetrainError):
 
     told = False
     """Rank 0 prints this one, the other ranks need not."""
+    code = USER_ERROR
+    """The exit code that it ends with."""
 
     def __init__(self, message: str, *, where: str | None = None, near: Iterable[str] = (), remedy: str | None = None):
         self.message, self.where, self.near, self.remedy = message, where, tuple(near), remedy
@@ -65,12 +67,36 @@ class CheckpointError(UserError):
     """A checkpoint is missing, damaged or of another model."""
 
 
+class DivergedError(UserError):
+    """Training got nowhere: its gradient was not finite for too long."""
+
+    code = DIVERGED
+
+
+class MemoryFullError(UserError):
+    """The device or the host has too little memory for what was asked."""
+
+    code = OUT_OF_MEMORY
+
+
 def full_disk(error: BaseException) -> UserError | None:
     """What to tell the user where ``error`` came of a full disk or a used up quota; None where it did not."""
     cause = error.__cause__ or error.__context__
     if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):  # safetensors' have no errno
         return UserError(f"no space is left: {error}", remedy="make room and start again: the newest checkpoint stands")
     return full_disk(cause) if cause is not None else None
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+def out_of_memory(error: BaseException) -> UserError | None:
+    """What to tell the user where ``error`` came of memory that is used up, of a device or the host; None where it did not."""
+    if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _NO_MEMORY):
+        return None
+    said = (str(error).splitlines() or ["no more is to be had"])[0]
+    return MemoryFullError(f"out of memory: {said}", remedy="lower batch.micro (batch.global may stay), raise "
+                           "parallelism.zero_stage, or set train.activation_checkpointing")  # fmt: skip
 
 
 def near_matches(name: str, names: Iterable[str]) -> list[str]:

@@ -60,7 +60,7 @@ def check_gates(recipe: Recipe, metrics: Mapping[str, Metric]) -> None:
         if gate.figure is None and gate.min_objects is None:
             continue
         figures = metric.compute()
-        known = _named(figures)
+        known = named_figures(figures)
         if gate.figure is not None and gate.figure not in known:
             raise RecipeError(f"{gate.metric or name} has no figure {gate.figure!r}", where=place,
                               near=near_matches(gate.figure, known), remedy=f"figures: {', '.join(known)}")  # fmt: skip
@@ -68,7 +68,7 @@ def check_gates(recipe: Recipe, metrics: Mapping[str, Metric]) -> None:
             raise RecipeError(f"{gate.metric or name} counts no objects", where=place, remedy="min_n counts frames")
 
 
-def _named(figures: Mapping[str, Any]) -> dict[str, float | None]:
+def named_figures(figures: Mapping[str, Any]) -> dict[str, float | None]:
     """Numbers by their names, joined by dots."""
     return {".".join(path): value for path, value in flat(figures) if not isinstance(value, str)}
 
@@ -117,7 +117,7 @@ def _found(asked: _Asked, figures: Mapping[str, Any]) -> Verdict:
     if objects is not None:
         named = [part for part in asked.figure.split(".") if part in objects]
         objects = objects[named[0]] if named else sum(objects.values())
-    value = _named(figures).get(asked.figure)
+    value = named_figures(figures).get(asked.figure)
     return Verdict(asked.name, asked.what, value=value, frames=figures.get("frames", 0), objects=objects)
 
 
@@ -196,7 +196,7 @@ def _group(group: list[_Asked], pair: list[Scored], times: np.ndarray, draws: in
     scenes = np.unique(pair[0].scenes, return_inverse=True)[1]
     if len(np.unique(scenes[times > 0])) > 1:
         for again in resamples(times, scenes, draws, seed):
-            drawn.append([_named(one.figures(again)) for one in pair])
+            drawn.append([named_figures(one.figures(again)) for one in pair])
             progress()
     return [_with_intervals(asked, sides, drawn) for asked in group]
 
@@ -206,7 +206,7 @@ def _with_intervals(asked: _Asked, sides: list[dict[str, Any]], drawn: list[list
     found = replace(found, interval=_interval(of[0].get(asked.figure) for of in drawn))
     if len(sides) == 1:
         return found
-    theirs = _named(sides[1]).get(asked.figure)
+    theirs = named_figures(sides[1]).get(asked.figure)
     change = None if found.value is None or theirs is None else found.value - theirs
     changes = ((one.get(asked.figure), other.get(asked.figure)) for one, other in drawn)
     between = _interval(None if one is None or other is None else one - other for one, other in changes)

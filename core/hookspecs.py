@@ -72,6 +72,21 @@ def drivetrain_trackers() -> Iterable[d.TrackerPlugin]:
 
 
 @hookspec
+def drivetrain_search_algorithms() -> Iterable[d.SearchAlgorithmPlugin]:
+    """Search algorithms: the next point of a study."""
+
+
+@hookspec
+def drivetrain_trial_schedulers() -> Iterable[d.TrialSchedulerPlugin]:
+    """Trial schedulers: how far a study's trials go."""
+
+
+@hookspec
+def drivetrain_trial_executors() -> Iterable[d.TrialExecutorPlugin]:
+    """Trial executors: where a study's trials run."""
+
+
+@hookspec
 def drivetrain_curation_checks() -> Iterable[d.CurationCheckPlugin]:
     """What ``drivetrain data curate`` looks for in shard sets."""
 

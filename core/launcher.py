@@ -31,12 +31,14 @@ class Command:
     environment: dict[str, str]
 
 
-def local_command(ranks: int, port: int, with_: str, train: Sequence[str]) -> Command:
-    """``ranks`` ranks on this host; ``with_`` is deepspeed or torchrun."""
+def local_command(ranks: int, port: int, with_: str, train: Sequence[str], chosen: bool = False) -> Command:
+    """``ranks`` ranks on this host; ``with_`` is deepspeed or torchrun. ``chosen``: on the GPUs that the environment names, of
+    which there are as many: deepspeed passes them over where it is given a number."""
     if with_ == "torchrun":
         head = [tool("torchrun"), "--nproc-per-node", str(ranks), "--master-addr", "127.0.0.1", "--master-port", str(port)]
         return Command([*head, "--module", "--", "drivetrain", *train], {})
-    head = [tool("deepspeed"), "--quiet", "--num_accelerators", str(ranks), "--master_port", str(port)]
+    number = [] if chosen else ["--num_accelerators", str(ranks)]
+    head = [tool("deepspeed"), "--quiet", *number, "--master_port", str(port)]
     return Command([*head, "--no_local_rank", "--module", "drivetrain", *train], _path())
 
 

@@ -93,6 +93,10 @@ class Found:
         """Those that a dataset ships, by name."""
         return {} if self.declaration.taxonomies is None else self._load(self.declaration.taxonomies)
 
+    def load_suits(self) -> Callable[..., float]:
+        """What tells how well a search algorithm suits a study; 0 where it does not say."""
+        return (lambda context: 0.0) if self.declaration.suits is None else self._load(self.declaration.suits)
+
     def _load(self, target: str) -> Any:
         module, _, name = target.partition(":")
         try:

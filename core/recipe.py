@@ -21,6 +21,7 @@ from .manager import Found, PluginManager, get_manager
 from .recipe_schema import (
     NAMED,
     RESERVED,
+    SEARCH,
     SINGLE,
     BatchSection,
     CheckpointSection,
@@ -35,7 +36,7 @@ from .recipe_schema import (
     TrainSection,
     core_keys,
 )
-from .recipe_sources import Key, Node, Place, Written, dotted, read_recipe
+from .recipe_sources import Key, Node, Place, Written, dotted, override, read_recipe
 from .recipe_values import AnyModel, at, explain, keys_of, leaves, unknown_key, validate
 from .recipe_values import compare as compare
 from .tasks import TASKS
@@ -178,6 +179,14 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), man
     return _Reading(read_recipe(path, overrides, lambda key: _implied_plugin(key, manager)), manager).recipe()
 
 
+def vary_recipe(recipe: Recipe, overrides: Iterable[str], manager: PluginManager | None = None) -> Recipe:
+    """``recipe`` with ``key.sub=value`` overrides over it, without reading its files again. Raises RecipeError."""
+    manager = manager or get_manager()
+    written = Written(recipe.root, recipe.written, recipe.source)
+    override(written, overrides, lambda key: _implied_plugin(key, manager))
+    return _Reading(written, manager).recipe()
+
+
 def _implied_plugin(key: Key, manager: PluginManager) -> str | None:
     """The plugin of the mapping at ``key`` if it names none: the kind's default, or that of the entry's own name."""
     if len(key) == 2 and key[0] in NAMED:
@@ -208,6 +217,7 @@ class _Reading:
         model = self.core_keys("model", ("model",)) if isinstance(self.plain.get("model"), dict) else None
         plugins = {s: chosen for s in SINGLE if (chosen := self.single(s))}
         named = {section: self.entries(section) for section in NAMED}
+        plugins |= self.search_plugins(sections)
         tasks = self.tasks(model, plugins["model"]) if model and "model" in plugins else ()
         classes = self.classes(sections, tasks) if sections and tasks else {}
         if sections and classes:
@@ -257,6 +267,15 @@ class _Reading:
         if section == "optimizer" and keys is not None:
             self.optimizer = keys
         return None if keys is None else self.choose(section, raw.get("plugin"), raw, (section,))
+
+    def search_plugins(self, sections: Sections | None) -> dict[str, Chosen]:
+        """Kind -> plugin, of a search's. An algorithm that is not named is chosen when the study begins."""
+        if sections is None or sections.search is None:
+            return {}
+        written = {key: getattr(sections.search, key) for key in SEARCH}
+        asked = {key: raw for key, raw in written.items() if key != "algorithm" or raw}
+        chosen = {SEARCH[key]: self.choose(SEARCH[key], raw.get("plugin"), raw, ("search", key)) for key, raw in asked.items()}
+        return {kind: one for kind, one in chosen.items() if one}
 
     def entries(self, section: str) -> dict[str, Chosen]:
         """The entries of a named section that are enabled and right."""
@@ -433,7 +452,10 @@ def _normalised(sections: Sections, classes: Classes, model: ModelKeys, optimize
     """With one form for what may be written in several, without what is not enabled, with plugins' defaults."""
     data = sections.data
     enabled = {split: {n: s for n, s in getattr(data, split).items() if s.enabled} for split in ("train", "val")}
-    changed: dict[str, Any] = {s: _written_out(chosen) for s, chosen in plugins.items()}
+    changed: dict[str, Any] = {s: _written_out(plugins[s]) for s in SINGLE}
+    if sections.search is not None:
+        named_there = {key: _written_out(plugins[kind]) for key, kind in SEARCH.items() if kind in plugins}
+        changed["search"] = sections.search.model_copy(update=named_there)
     changed |= {s: {name: _written_out(chosen) for name, chosen in entries.items()} for s, entries in named.items()}
     changed["model"] = model.model_dump(mode="json", exclude={"task"}) | changed["model"]
     changed["optimizer"] = optimizer.model_dump(mode="json") | changed["optimizer"]

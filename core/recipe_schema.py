@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from .errors import RecipeError
 from .where import Where
@@ -19,6 +28,8 @@ SINGLE = ("model", "loader", "parallelism", "optimizer", "lr_schedule")
 """Sections that are one plugin each; their name is its kind."""
 NAMED = {"transforms": "transform", "metrics": "metric", "tracker": "tracker"}
 """Sections that are named, ordered plugins, and their kind. An entry's plugin is that of its own name, if none is said."""
+SEARCH = {"algorithm": "search_algorithm", "scheduler": "trial_scheduler", "executor": "trial_executor"}
+"""Keys of the section ``search`` that are one plugin each, and their kind."""
 RESERVED = ("ignore", "drop")
 """What a taxonomy may map a class to beside the recipe's classes."""
 
@@ -284,6 +295,81 @@ class EmaSection(Section):
         return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
 
+class ParameterSection(Section):
+    """Numbers from ``low`` to ``high``, or ``choices``, which may be written as a plain list."""
+
+    choices: list[Any] = Field([], description="the values, in any number")
+    low: float | int | None = Field(None, description="the least, which is possible itself")
+    high: float | int | None = Field(None, description="the most, which is possible itself")
+    log: bool = Field(False, description="even in the logarithm, for what spans powers of ten")
+    step: float | int | None = Field(None, gt=0, description="only low, low + step and so on")
+    type: Literal["float", "int"] | None = Field(None, description="null: int where low and high are written as integers")
+    when: dict[str, Any] = Field({}, description="other parameters -> the value, or list of values, with which this one counts")
+
+    @model_validator(mode="after")
+    def _is_a_range_or_choices(self):
+        if bool(self.choices) == (self.low is not None or self.high is not None):
+            raise ValueError("expected low and high, or choices")
+        if self.choices:
+            if any(self.choices.count(one) > 1 for one in self.choices):
+                raise ValueError("a choice is there twice")
+            if self.log or self.step is not None or self.type is not None:
+                raise ValueError("log, step and type are for low and high")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("expected low and high")
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g}, high is {self.high:g}: expected low below high")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("a logarithmic range is above 0 and has no step")
+        if self.is_integer and any(n != int(n) for n in (self.low, self.high, self.step or 1)):
+            raise ValueError("an int range has integer low, high and step")
+        return self
+
+    @property
+    def is_integer(self) -> bool:
+        written = [n for n in (self.low, self.high, self.step) if n is not None]
+        return self.type == "int" or (self.type is None and bool(written) and all(isinstance(n, int) for n in written))
+
+
+def _listed(value: Any) -> Any:
+    return {"choices": value} if isinstance(value, list) else value
+
+
+def _seconds(value: Any) -> Any:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value) if isinstance(value, str) else None
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else value
+
+
+SearchParameter = Annotated[ParameterSection, BeforeValidator(_listed)]
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+"""Seconds, or a text such as ``90s``, ``30m``, ``2h``, ``1.5d``."""
+
+
+class LimitSection(Section):
+    min: float | None = Field(None, description="the least that is admissible")
+    max: float | None = Field(None, description="the most that is admissible")
+
+
+class SearchSection(Section):
+    """What ``drivetrain search`` does; ``train`` passes it over."""
+
+    space: dict[str, SearchParameter] = Field(min_length=1, description="recipe keys, dotted -> their values")
+    objective: str | list[str] | dict[str, Literal["max", "min"]] | None = Field(
+        None,
+        description="figures of an evaluation, with their direction; null: checkpoint.best or the only metric",
+    )
+    constraints: dict[str, LimitSection] = Field({}, description="figures that the best trial must keep within limits")
+    algorithm: PluginSection = Field({}, description="what proposes trials; null: chosen by space and budget")
+    scheduler: PluginSection = Field({}, description="what stops trials early or lets them go on; null: all run to their end")
+    executor: PluginSection = Field({}, description="where trials run; null: on this machine")
+    trials: Count | None = Field(None, description="how many at the most; null: as many as the budget allows")
+    budget: Duration | None = Field(None, description="for how long, in seconds or as 90s, 30m, 2h, 1d; null: no limit")
+    ranks: Count = Field(1, description="ranks of a trial")
+    retries: int = Field(1, ge=0, description="how often a trial that crashed is started again")
+    given: list[dict[str, Any]] = Field([], description="points that are tried first; what they leave out is drawn")
+
+
 class Sections(Section):
     """A recipe, whole."""
 
@@ -305,6 +391,7 @@ class Sections(Section):
     metrics: dict[str, PluginSection] = {}
     tracker: dict[str, PluginSection] = {}
     gates: dict[str, Gate] = Field({}, description="metric, or a name -> what must be reached, or the run fails")
+    search: SearchSection | None = Field(None, description="a study over this recipe, for `drivetrain search`")
 
     def wrong_tiles(self, tasks: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         """(what, its key): what cannot be put together from tiles."""

@@ -104,9 +104,16 @@ def read_recipe(recipe: str | os.PathLike, overrides: Iterable[str], implied: Ca
         root, text, source = _read(path), _text(path), shown(path)
         below = _extended(root, path.parent, _DEEPEST)
     written = Written(Node({}, root.place), text + "".join(_as_comments(layer.path) for layer in below), source)
-    for node in (*(layer.root for layer in below), root, *_overrides(overrides)):
+    for node in (*(layer.root for layer in below), root):
         written.root = merge(written.root, node, (), implied, written.notes)
+    override(written, overrides, implied)
     return written
+
+
+def override(written: Written, overrides: Iterable[str], implied: Callable[[Key], str | None]) -> None:
+    """Lay ``key.sub=value`` over it. Raises RecipeError for another form."""
+    for layer in _overrides(overrides):
+        written.root = merge(written.root, layer, (), implied, written.notes)
 
 
 _DEEPEST = 2

@@ -103,12 +103,18 @@ class RunFolder:
                 raise UserError(f"{self.path} holds files but is no run", remedy="name a new or an empty folder with --run")
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            if not self.exists:
-                info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": self.path.name, "began": _now()}
-                write_json(self.path / "run.json", info)
+            self.make()
         except OSError as error:
             raise UserError(f"{self.path} cannot be a run's folder: {error.strerror}", remedy="name another --run") from error
         return self.info()
+
+    def make(self, name: str | None = None, **more: str) -> None:
+        """The folder of a run that has not begun, if it is not there; ``more`` goes into ``run.json``: ``group`` and
+        ``job_type`` are what trackers file it under."""
+        if not self.exists:
+            self.path.mkdir(parents=True, exist_ok=True)
+            info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": name or self.path.name, "began": _now(), **more}
+            write_json(self.path / "run.json", info)
 
     def freeze(self, written: str, resolved: Mapping[str, Any]) -> None:
         """Put down the recipe that the run follows from here on, once everything that it asks for is known to be there."""

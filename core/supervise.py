@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import GATE_FAILED, REQUEUE, USER_ERROR, UserError
+from .errors import DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
 from .launcher import Command
 from .run import RunFolder
 from .watch import EXIT_FILE
 
-FINAL = (0, USER_ERROR, GATE_FAILED, REQUEUE, 130)
-"""Exit codes after which a job is not started again: it is done, cannot work, was told to leave, or was interrupted."""
+FINAL = (0, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, REQUEUE, 130)
+"""Exit codes after which a job is not started again: it is done, cannot work or would come to the same
+again, was told to leave, or was interrupted."""
 MARGIN_S = 15.0
 """What a job may take beyond its own grace before it is killed."""
 LONGEST_WAIT_S = 60.0
@@ -72,7 +73,7 @@ class Supervisor:
         self._began = True
         self.folder.exit_file.unlink(missing_ok=True)
         environment = os.environ | command.environment | {EXIT_FILE: str(self.folder.exit_file)}
-        process = subprocess.Popen(command.words, env=environment, start_new_session=True, preexec_fn=_end_with_parent)
+        process = subprocess.Popen(command.words, env=environment, start_new_session=True, preexec_fn=end_with_parent)
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -80,13 +81,13 @@ class Supervisor:
                 if self._told is not None:
                     return self._leave(process)
         except KeyboardInterrupt:
-            _end(process, signal.SIGINT)
+            end_session(process, signal.SIGINT)
             return 130
 
     def _leave(self, process: subprocess.Popen) -> int:
         """Tell the ranks through the run's folder, which all hosts see; end what does not leave in time."""
         if not self.folder.exists:
-            _end(process, signal.SIGTERM)
+            end_session(process, signal.SIGTERM)
             return REQUEUE
         self.folder.stop_file.write_text(f"{REQUEUE} {signal.Signals(self._told or 0).name} to the launcher\n")
         end = time.monotonic() + self.grace_s + MARGIN_S
@@ -95,7 +96,7 @@ class Supervisor:
         self.folder.stop_file.unlink(missing_ok=True)
         if process.poll() is None:
             self.say("the ranks did not leave in time and are ended; the newest checkpoint stands")
-            _end(process, signal.SIGTERM)
+            end_session(process, signal.SIGTERM)
             return REQUEUE
         return self._exit_code(process.returncode)
 
@@ -157,7 +158,7 @@ def _maps() -> list[str]:
     return out
 
 
-def _end(process: subprocess.Popen, number: int) -> None:
+def end_session(process: subprocess.Popen, number: int) -> None:
     """All that the launcher started on this host: it is a session of its own."""
     for each in (number, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
@@ -167,6 +168,6 @@ def _end(process: subprocess.Popen, number: int) -> None:
     process.wait()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the launcher's process: SIGTERM when this one is killed. The ranks see their launcher go and leave."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -22,7 +22,7 @@ from .comm import Comm
 from .compiling import compile_losses
 from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
 from .curves import draw_curves
-from .errors import DataError, UserError
+from .errors import DataError, DivergedError, UserError
 from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
 from .gates import check_gates
 from .groups import build_optimizer, freeze
@@ -276,7 +276,7 @@ class Training:
             named = f": {', '.join(guilty[0])}{' ...' if len(guilty) > 1 else ''}" if guilty else ""
             self.progress.say(f"warning: step {step} was not taken, {what} is not finite{named}")
         if self._skipped_in_a_row >= (most := self.recipe.train.max_skipped):
-            error = UserError(f"{most} steps in a row were not taken, up to step {step}: {what} is not finite", remedy=(
+            error = DivergedError(f"{most} steps in a row were not taken, up to step {step}: {what} is not finite", remedy=(
                 f"their samples are listed in {self.folder.path / 'skipped.jsonl'}; lower the learning rate, set train.clip, "
                 "or look at these samples' labels; the newest checkpoint is whole"))  # fmt: skip
             error.told = True
@@ -394,7 +394,8 @@ class Training:
         info, resolved = self.folder.info(), self.recipe.resolved()
         for name, chosen in self.recipe.trackers.items():
             context = TrackerContext(
-                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type="train", classes=self.recipe.classes,
+                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type=info.get("job_type", "train"),
+                classes=self.recipe.classes, group=info.get("group"),
                 resume_id=self._tracker_ids.get(name), about=self.recipe.about,
             )  # fmt: skip
             self.trackers[name] = tracker = chosen.build(context)

@@ -120,7 +120,7 @@ class Watch:
         text = str(error) if mistake else "".join(traceback.format_exception(error))[-20_000:].rstrip()
         told = isinstance(error, UserError) and error.told
         symptom = not mistake and isinstance(error, (RuntimeError, OSError)) and any(w in str(error).lower() for w in _EFFECTS)
-        code = 2 if mistake else 1
+        code = error.code if isinstance(error, UserError) else 1
         self._ended.set()
         if not self._closing:
             self._send("failed", text=text, code=code, told=told, symptom=symptom)

@@ -184,7 +184,7 @@ class Hub(Thread):
 
     def _end_for(self, failed: dict[int, Standing], gone: dict[int, Standing], causes: dict[int, Any]) -> None:
         """A user's mistake goes before a rank that is gone, that before a crash, and all before what looks like an effect."""
-        mistakes = [rank for rank, failure in causes.items() if failure["code"] == 2]
+        mistakes = [rank for rank, failure in causes.items() if failure["code"] != 1]
         if gone and not mistakes:
             text = "\n".join(f"rank {r} on {s.host} {s.gone} (last heard of: {s.place()})" for r, s in sorted(gone.items()))
             self._end(text, 1)

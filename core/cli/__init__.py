@@ -15,10 +15,13 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..manager import Controls, Found, PluginManager, get_manager
-from . import checkpoint, data, doctor, eval, export, latency, launch, plugins, predict, recipe, score, train, weights
+from . import checkpoint, data, doctor, eval, export, latency, launch, plugins, predict, recipe, score, search, train, weights
 
 _HELP = "Train perception models for automated driving, from a laptop to a cluster."
-_GROUPS = {"plugins": plugins.app, "recipe": recipe.app, "data": data.app, "weights": weights.app, "checkpoint": checkpoint.app}
+_GROUPS = {
+    "plugins": plugins.app, "recipe": recipe.app, "data": data.app, "search": search.app, "weights": weights.app,
+    "checkpoint": checkpoint.app,
+}  # fmt: skip
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train.train,
     "launch": launch.launch,

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from drivetrain.owner import OWNER, process_start
 
 SCRIPT = """
 import os, sys, time
@@ -46,3 +49,17 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     while any(map(alive, pids)):
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.05)
+
+
+def test_what_has_an_owner_ends_with_it(tmp_path):
+    """Also where what was started in between is gone, or goes on."""
+    owner = subprocess.Popen(["sleep", "600"])
+    name = f"{socket.gethostname()} {owner.pid} {process_start(owner.pid)}"
+    code = "import time; from drivetrain.owner import follow_owner; follow_owner(); print('up', flush=True); time.sleep(600)"
+    owned = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, OWNER: name})
+    assert owned.stdout is not None and owned.stdout.readline() == b"up\n"
+    time.sleep(1)
+    assert owned.poll() is None
+    owner.kill()
+    owner.wait()
+    assert owned.wait(10) == -signal.SIGTERM

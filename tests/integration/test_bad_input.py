@@ -16,8 +16,8 @@ from faults.crash import finish, launch
 RECIPE = Path(SMALL).read_text()
 
 
-def refused(done, *patterns: str) -> str:
-    assert done.returncode == 2, (done.returncode, done.stderr)
+def refused(done, *patterns: str, code: int = 2) -> str:
+    assert done.returncode == code, (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr
     for pattern in patterns:
         assert re.search(pattern, done.stderr), (pattern, done.stderr)

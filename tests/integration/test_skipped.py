@@ -33,7 +33,8 @@ def test_a_step_is_skipped_and_its_samples_are_named(shards, tmp_path):
 
 
 def test_too_many_in_a_row_end_the_run(shards, tmp_path):
-    text = refused(diverge(tmp_path / "run", [1, 2, 3], "train.max_skipped=2", "checkpoint.every=1"), "2 steps in a row")
+    text = refused(diverge(tmp_path / "run", [1, 2, 3], "train.max_skipped=2", "checkpoint.every=1"), "2 steps in a row",
+                   code=4)  # fmt: skip
     assert "skipped.jsonl" in text and "up to step 3" in text
     run = open_run(tmp_path / "run")
     assert [json.loads(line)["step"] for line in (run.path / "skipped.jsonl").read_text().splitlines()] == [2, 3]

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from drivetrain import IGNORE, Model, ModelPlugin, PluginConfig, hookimpl, normalise_images
+from drivetrain import IGNORE, CameraLabels, Model, ModelPlugin, PluginConfig, Prediction, hookimpl, normalise_images
 
 
 class DivergingConfig(PluginConfig):
@@ -24,6 +24,13 @@ class Diverging(Model):
         if batch.step in self.steps and batch.slot == 1:
             total = total / torch.zeros(())
         return {"segmentation": (total, (mask != IGNORE).sum().float())}
+
+    def predict(self, batch):
+        logits = self.net(normalise_images(batch.camera.images)).float()
+        sizes = batch.camera.original_sizes.tolist()
+        masks = [F.interpolate(one[None], size)[0].argmax(0).byte() for one, size in zip(logits, sizes)]
+        labels = [{batch.camera_name: CameraLabels(semantic=mask.cpu().numpy())} for mask in masks]
+        return [Prediction(key, views) for key, views in zip(batch.keys, labels)]
 
 
 def build(config, context):

@@ -1,0 +1,267 @@
+"""A recipe's section ``search``, checked against the recipe that it is to vary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import RecipeError, UserError, near_matches
+from ..manager import PluginManager, get_manager
+from ..recipe import Chosen, Recipe, vary_recipe
+from ..recipe_schema import ParameterSection, SearchSection
+from ..recipe_sources import flow
+from ..scoring import flat
+from ..seeding import Rng
+from .contracts import AlgorithmContext, SchedulerContext
+from .space import Parameter, Space, Values
+from .trials import Objectives
+
+OF_TRAINING = "train"
+"""What the names of figures of training begin with: ``train.loss`` is that of the last record."""
+FOR_TRIALS = ("search=null", "gates=null", "evaluation.at_end=true", "checkpoint.at_end=true")
+"""What every trial's recipe has: it leaves each rung evaluated and saved."""
+BELOW_A_RUNS_MODEL = ("seed", "data", "batch", "loader", "transforms", "model", "optimizer.plugin", "precision")
+"""What population-based training cannot change within a trial: weights and the order of samples hang on it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a recipe asks a search for. ``algorithm`` is None where it is to be chosen."""
+
+    recipe: Recipe
+    section: SearchSection
+    space: Space
+    objectives: Objectives
+    algorithm: Chosen | None
+    scheduler: Chosen
+    executor: Chosen
+
+    def algorithm_context(self, level: int = 0) -> AlgorithmContext:
+        number = len(self.objectives.directions)
+        return AlgorithmContext(self.space, self.recipe.seed + level, number, self.section.trials, bool(self.objectives.limits))
+
+    def scheduler_context(self) -> SchedulerContext:
+        recipe = self.recipe
+        return SchedulerContext(self.space, recipe.train.steps, recipe.seed, recipe.evaluation.every, self.section.trials)
+
+
+def read_search(recipe: Recipe) -> Asked:
+    """Raises RecipeError for what cannot be searched: no section, keys that the recipe has not, values that it refuses all of,
+    objectives that none of its metrics gives."""
+    section = recipe.sections.search
+    if section is None:
+        raise RecipeError(f"{recipe.source} has no section search", remedy="add: search: {space: {optimizer.lr: {low: 1e-4, "
+                          "high: 1e-2, log: true}}, trials: 20}")  # fmt: skip
+    space = _located(recipe, lambda: Space(tuple(_parameter(name, p) for name, p in section.space.items())))
+    objectives = Objectives(dict(_objectives(recipe, section)), _limits(recipe, section))
+    scheduler = recipe.plugin("trial_scheduler")
+    asked = Asked(recipe, section, space, objectives, recipe.plugins.get("search_algorithm"), scheduler,
+                  recipe.plugin("trial_executor"))  # fmt: skip
+    check_keys(asked)
+    for number, point in enumerate(section.given):
+        space.check(point, recipe.root.where(("search", "given", number)))
+    if section.trials is None and section.budget is None:
+        raise RecipeError("has neither trials nor a budget: it would never end", where=recipe.where("search"))
+    if len(objectives.directions) > 1 and scheduler.found.declaration.default is False:
+        raise RecipeError("trials with several objectives all run to their end: which one should a rung go by?",
+                          where=recipe.where("search.scheduler"), remedy="leave search.scheduler out")  # fmt: skip
+    return asked
+
+
+def overrides_of(values: Values) -> list[str]:
+    """A point as ``key=value``."""
+    return [f"{name}={flow(value)}" for name, value in values.items()]
+
+
+def trial_recipe(recipe: Recipe, values: Values, manager: PluginManager | None = None) -> Recipe:
+    """Raises RecipeError where the recipe refuses the point."""
+    return vary_recipe(recipe, [*FOR_TRIALS, *overrides_of(values)], manager)
+
+
+def choose_algorithm(asked: Asked, manager: PluginManager | None = None) -> tuple[Chosen, str]:
+    """The one that the recipe names, or that suits the study best; and how it came to that, in words."""
+    if asked.algorithm is not None:
+        return asked.algorithm, "as asked"
+    context = asked.algorithm_context()
+    trials = f"{context.trials} trials" if context.trials else "trials without a limit"
+    points = f"{asked.space.size} points" if asked.space.size else "endless points"
+    why = f"chosen for {len(asked.space.parameters)} parameters ({points}), {trials}, {context.objectives} objective(s)"
+    return suited(context, manager), why
+
+
+def suited(context: AlgorithmContext, manager: PluginManager | None = None) -> Chosen:
+    """The algorithm that says it suits a study best, with its default settings."""
+    found = [f for f in (manager or get_manager()).found("search_algorithm") if f.declaration.suits]
+    if not found:
+        raise UserError("no search algorithm is installed that could be chosen", remedy="name one in search.algorithm")
+    best = max(found, key=lambda f: f.load_suits()(context))
+    config = best.load_config()
+    return Chosen(best, None if config is None else config.model_validate({}))
+
+
+# ---------------------------------------------------------------- the space
+
+
+def _parameter(name: str, p: ParameterSection) -> Parameter:
+    when = tuple((other, tuple(v) if isinstance(v, list) else (v,)) for other, v in p.when.items())
+    if p.choices:
+        return Parameter(name, choices=tuple(p.choices), when=when)
+    assert p.low is not None and p.high is not None
+    kind = int if p.is_integer else float
+    step = None if p.step is None else kind(p.step)
+    return Parameter(name, low=kind(p.low), high=kind(p.high), log=p.log, step=step, integer=p.is_integer, when=when)
+
+
+def check_keys(asked: Asked) -> None:
+    """Each parameter is tried on the recipe at a few of its values, the first possible ones of all others given. Raises
+    RecipeError for a key that is none, and for one none of whose values the recipe accepts."""
+    for parameter in asked.space.parameters:
+        refusals = [r for values in _samples(asked.space, parameter) if (r := _refusal(asked.recipe, values)) is not None]
+        unknown = [r for r in refusals if "no such key" in r.text() and (r.where or "").endswith(_written(parameter, r))]
+        if unknown or (len(refusals) == len(_values(parameter)) and not _passes_with_others(asked, parameter)):
+            error = (unknown or refusals)[0]
+            where = asked.recipe.root.where(("search", "space", parameter.name))
+            condition = f"where it is a key of some plugins alone, say so: when: {{model.plugin: NAME}}\n{error.remedy or ''}"
+            remedy = condition.rstrip() if unknown else error.remedy
+            raise RecipeError(error.message, where=where, near=error.near, remedy=remedy)
+
+
+def _passes_with_others(asked: Asked, parameter: Parameter, draws: int = 50) -> bool:
+    """Whether some random point with this parameter is accepted: one value may need another one's."""
+    points = (asked.space.draw(Rng(asked.recipe.seed, "check", n)) for n in range(draws))
+    return any(parameter.name in values and _refusal(asked.recipe, values) is None for values in points)
+
+
+def _written(parameter: Parameter, error: RecipeError) -> str:
+    """The end of a place that speaks of this parameter: what was written on the command line begins with its name."""
+    return (error.where or "").rpartition(": ")[2] if parameter.name in (error.where or "") else "\0"
+
+
+def _values(parameter: Parameter) -> list[Any]:
+    return list(parameter.choices) if parameter.choices else [parameter.low, parameter.high]
+
+
+def _samples(space: Space, parameter: Parameter) -> Iterator[dict[str, Any]]:
+    """Points with each of its `_values`, in which nothing is set but what it depends on."""
+    needed = _conditions(space, parameter)
+    yield from ({**needed, parameter.name: parameter.at(parameter.unit(v)) if not parameter.choices else v}
+                for v in _values(parameter))  # fmt: skip
+
+
+def _conditions(space: Space, parameter: Parameter) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, wanted in parameter.when:
+        out |= {**_conditions(space, space[name]), name: wanted[0]}
+    return out
+
+
+def _refusal(recipe: Recipe, values: Values) -> RecipeError | None:
+    try:
+        trial_recipe(recipe, values)
+    except RecipeError as error:
+        return error
+    return None
+
+
+def _located(recipe: Recipe, make: Any) -> Any:
+    """Mistakes of the space with their place in the file."""
+    try:
+        return make()
+    except UserError as error:
+        name = (error.where or "").removeprefix("search.space.").removesuffix(".when")
+        where = recipe.root.where(("search", "space", name, "when"))
+        raise RecipeError(error.message, where=where, near=error.near, remedy=error.remedy) from error
+
+
+# ---------------------------------------------------------------- the objectives
+
+
+def _objectives(recipe: Recipe, section: SearchSection) -> Iterator[tuple[str, str]]:
+    """Each figure with its direction."""
+    asked = section.objective
+    if asked is None:
+        names = [recipe.checkpoint.best] if recipe.checkpoint.best else list(recipe.metrics)
+        if len(names) != 1:
+            raise RecipeError("is needed: the figure to search for", where=recipe.where("search.objective"),
+                              remedy=f"metrics: {', '.join(names) or 'none'}")  # fmt: skip
+        asked = names[0]
+    directions = asked if isinstance(asked, dict) else dict.fromkeys([asked] if isinstance(asked, str) else asked)
+    for name, direction in directions.items():
+        _check_figure(recipe, name, "search.objective")
+        yield name, direction or _direction(recipe, name)
+
+
+def _limits(recipe: Recipe, section: SearchSection) -> dict[str, tuple[float | None, float | None]]:
+    for name in section.constraints:
+        _check_figure(recipe, name, "search.constraints")
+    return {name: (limit.min, limit.max) for name, limit in section.constraints.items()}
+
+
+def _check_figure(recipe: Recipe, name: str, key: str) -> None:
+    entry = name.partition(".")[0]
+    if entry != OF_TRAINING and entry not in recipe.metrics:
+        near = near_matches(entry, recipe.metrics)
+        raise RecipeError(f"no metric {entry!r} in metrics", where=recipe.where(key), near=near,
+                          remedy="a metric's name, METRIC.FIGURE, or train.loss and others of training's records")  # fmt: skip
+
+
+def _direction(recipe: Recipe, name: str) -> str:
+    entry, _, figure = name.partition(".")
+    if name == f"{OF_TRAINING}.loss":
+        return "min"
+    if figure or entry == OF_TRAINING:
+        raise RecipeError(f"is more of {name} better, or less?", where=recipe.where("search.objective"),
+                          remedy=f"objective: {{{name}: max}}, or min")  # fmt: skip
+    return recipe.metrics[entry].found.declaration.direction
+
+
+def check_figures(asked: Asked) -> None:
+    """Raises RecipeError for figures that the metrics do not have. Builds those that are asked for more than their own."""
+    names = [name.partition(".") for name in (*asked.objectives.directions, *asked.objectives.limits)]
+    inner = [(entry, figure) for entry, _, figure in names if figure and entry != OF_TRAINING]
+    if not inner:
+        return  # and torch is not needed
+    from ..evaluate import build_metrics
+    from ..gates import named_figures
+
+    metrics = build_metrics(asked.recipe)
+    for entry, figure in inner:
+        known = named_figures(metrics[entry].compute())
+        if figure not in known:
+            raise RecipeError(f"{entry} has no figure {figure!r}", where=asked.recipe.where("search"),
+                              near=near_matches(figure, known), remedy=f"figures: {', '.join(known)}")  # fmt: skip
+
+
+def figures_of(names: Iterable[str], evaluation: Mapping[str, Any], training: Mapping[str, Any],
+               own: Mapping[str, str]) -> dict[str, float | None]:  # fmt: skip
+    """The figures ``names`` of an evaluation's record and of the last record of training before it; ``own``: metric -> the
+    name of its own figure."""
+    return {name: _figure(name, evaluation, training, own) for name in names}
+
+
+def _figure(name: str, evaluation: Mapping[str, Any], training: Mapping[str, Any], own: Mapping[str, str]) -> float | None:
+    entry, _, figure = name.partition(".")
+    of_entry = training if entry == OF_TRAINING else evaluation.get(entry, {})
+    value = {".".join(path): value for path, value in flat(of_entry)}.get(figure or own.get(entry, entry))
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def check_population(asked: Asked) -> None:
+    """Raises RecipeError for parameters that a trial cannot change on its way."""
+    fixed = [
+        p.name for p in asked.space.parameters if any(p.name == k or p.name.startswith(k + ".") for k in BELOW_A_RUNS_MODEL)
+    ]
+    if fixed:
+        raise RecipeError(
+            f"{', '.join(fixed)} cannot change while a trial goes on",
+            where=asked.recipe.where("search.scheduler"),
+            remedy="population-based training is for rates, schedules and losses; take asha for what shapes the model",
+        )
+
+
+def told(values: Values) -> str:
+    """A point in one line, keys by their last part."""
+    shown = {name.rpartition(".")[2]: f"{v:.4g}" if isinstance(v, float) else v for name, v in values.items()}
+    return "  ".join(f"{name} {v if isinstance(v, str) else json.dumps(v)}" for name, v in shown.items())

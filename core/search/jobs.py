@@ -1,0 +1,144 @@
+"""A trial's job on this host: a launcher's ranks that end with the process that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR
+from ..launcher import Command, free_port, local_command
+from ..owner import OWNER, as_owner
+from ..run import RunFolder
+from ..supervise import clear_shared_memory, end_session
+from ..watch import EXIT_FILE
+from . import trials as t
+from .asking import figures_of
+
+RUN = "DRIVETRAIN_TRIAL_RUN"
+"""The variable by which all processes of a trial's job are found, also those whose launcher is gone."""
+_GPUS = "CUDA_VISIBLE_DEVICES"
+_HOW = {0: t.REACHED, GATE_FAILED: t.REACHED, REQUEUE: t.LEFT, DIVERGED: t.DIVERGED, OUT_OF_MEMORY: t.OUT_OF_MEMORY,
+        USER_ERROR: t.INFEASIBLE}  # fmt: skip
+
+
+class OwnedJob:
+    """``words`` of ``drivetrain`` on ``ranks`` ranks, for the run in the folder ``run``; what they print goes to ``log``."""
+
+    def __init__(self, words: Sequence[str], ranks: int, run: Path, log: Path, environment: Mapping[str, str]):
+        self.run, self.log = run, log
+        self._folder = RunFolder(run)
+        study = run.resolve().parents[2].name
+        self._folder.make(name=f"{study}-{run.parent.name}", group=study, job_type="trial")
+        self._folder.stop_file.unlink(missing_ok=True)
+        self._folder.exit_file.unlink(missing_ok=True)
+        self._size, self._log_from = -1, log.stat().st_size if log.is_file() else 0
+        self._killed_before = _killed_for_memory()
+        alone = Command([sys.executable, "-m", "drivetrain", *words], {})
+        several = local_command(ranks, free_port(), "deepspeed", words, chosen=_GPUS in environment)
+        command = alone if ranks == 1 else several
+        added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                command.words, env={**os.environ, **command.environment, **added, **environment}, stdin=subprocess.DEVNULL,
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def poll(self) -> tuple[str, str] | None:
+        """(how it ended, why), once none of its processes is left; None while it runs."""
+        if self._process.poll() is None:
+            return None
+        end_session(self._process, signal.SIGKILL)
+        kill_all_of(self.run)
+        clear_shared_memory()
+        return self._outcome(self._process.returncode)
+
+    def has_news(self) -> bool:
+        """Whether its records have changed since the last time that this was asked."""
+        try:
+            size = self._folder.metrics.stat().st_size
+        except FileNotFoundError:
+            return False
+        self._size, before = size, self._size
+        return size != before
+
+    def ask_to_leave(self, why: str) -> None:
+        """All ranks save and leave after the step that they are in."""
+        self._folder.stop_file.write_text(f"{REQUEUE} {why}\n")
+
+    def kill(self) -> None:
+        end_session(self._process, signal.SIGKILL)
+        kill_all_of(self.run)
+
+    @staticmethod
+    def await_end(run: Path, grace_s: float) -> None:
+        """Ranks of an owner that is gone save and leave; what is left after ``grace_s`` is ended."""
+        end = time.monotonic() + grace_s
+        while time.monotonic() < end and any(True for _ in _processes_of(run)):
+            time.sleep(0.2)
+        kill_all_of(run)
+
+    def _outcome(self, code: int) -> tuple[str, str]:
+        if code and self._folder.exit_file.is_file():
+            code = int(self._folder.exit_file.read_text())
+        how = _HOW.get(code, t.CRASHED)
+        if how == t.CRASHED and _killed_for_memory() > self._killed_before:
+            return t.OUT_OF_MEMORY, "the host's memory was full: the system killed a process"
+        return how, "" if how == t.REACHED else self._last_error() or f"exit code {code}"
+
+    def _last_error(self) -> str:
+        with self.log.open("rb") as file:
+            file.seek(self._log_from)
+            lines = file.read()[-20_000:].decode(errors="replace").splitlines()
+        told = [line.partition("error: ")[2] for line in lines if "error: " in line]
+        return (told or [line for line in lines if line.strip()] or [""])[-1].strip()
+
+
+def job_evaluations(run: Path, figures: Iterable[str], own: Mapping[str, str]) -> list[tuple[int, dict[str, float | None]]]:
+    """(step, figures) of each evaluation of a run that is not superseded; ``own``: metric -> the name of its own figure."""
+    out, training = [], {}
+    for record in RunFolder(run).records():
+        if record["kind"] == "training":
+            training = record
+        elif record["kind"] == "evaluation":
+            out.append((record["step"], figures_of(figures, record, training, own)))
+    return out
+
+
+def local_gpus() -> list[str]:
+    """The GPUs of this host that this process may use, as CUDA_VISIBLE_DEVICES names them; none on a machine without."""
+    listed = os.environ.get(_GPUS)
+    if listed is not None:
+        return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
+    return [str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+
+
+def kill_all_of(run: Path) -> None:
+    for pid in _processes_of(run):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes_of(run: Path) -> Iterator[int]:
+    mark = f"{RUN}={run.resolve()}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found = mark in path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if found:
+            yield int(path.parent.name)
+
+
+def _killed_for_memory() -> int:
+    """How many processes the system has killed since its start because memory was full."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

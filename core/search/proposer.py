@@ -1,0 +1,100 @@
+"""Who is asked for the next point: the given ones first, then the algorithm, and never one that was tried before.
+
+Trials that stop at rungs are compared there, so an algorithm learns a rung's losses apart from the others'. As in BOHB (Falkner
+et al. 2018) each rung has a model of its own, and the furthest one with enough losses is asked; that goes with any algorithm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Any
+
+from ..seeding import Rng
+from .contracts import SearchAlgorithm
+from .space import Space, Values, key_of
+from .trials import LossVector, Trial
+
+ASKED_AGAIN, DRAWN_AGAIN = 4, 200
+"""How often an algorithm that repeats itself is asked once more, and how often chance is tried then."""
+
+
+class Proposer:
+    """``make(level)`` makes the algorithm of a rung. ``seconds``: what algorithms have taken."""
+
+    def __init__(self, space: Space, rungs: Sequence[int], make: Callable[[int], SearchAlgorithm], name: str, seed: int,
+                 given: Sequence[Values] = ()):  # fmt: skip
+        self.space, self.rungs, self.name, self.seed, self.given = space, tuple(rungs), name, seed, tuple(given)
+        self.levels = [make(level) for level in range(len(self.rungs))]
+        self.told = [0] * len(self.rungs)
+        self.enough = max(10, len(space.parameters) + 1)
+        self.seconds = 0.0
+        self._begun_at: dict[int, int] = {}
+        self._asked: tuple[int, int] | None = None
+
+    def propose(self, number: int, seen: Container[str]) -> tuple[dict[str, Any], str] | None:
+        """(values, origin) of trial ``number``, which are not in ``seen``; None: nothing is left to try."""
+        if number < len(self.given):
+            return self.space.draw(Rng(self.seed, "given", number), self.given[number]), "given"
+        for values, origin in self._proposals(number):
+            if values is None:
+                return None
+            if key_of(values) not in seen:
+                return dict(values), origin
+        return self._left(seen)
+
+    def begin(self, trial: Trial) -> None:
+        asked, self._asked = self._asked, None
+        level = asked[1] if asked and asked[0] == trial.number else self._level()
+        self._begun_at[trial.number] = level
+        self._timed(lambda: self.levels[level].begin(trial.number, trial.values))
+
+    def tell(self, trial: Trial, step: int, losses: LossVector, violation: float) -> None:
+        """Its losses after ``step``; those between rungs teach nothing."""
+        if step in self.rungs:
+            self._tell(self.rungs.index(step), trial, losses, violation)
+
+    def end(self, trial: Trial, failed: bool) -> None:
+        """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon."""
+        level = self._begun_at.get(trial.number)
+        if level is None:
+            return
+        if failed:
+            self._tell(level, trial, None, 0.0)
+        elif len(self.rungs) == 1 and trial.losses is not None:  # stopped between rungs: its last figures count
+            self._tell(level, trial, trial.losses, 0.0)
+        else:
+            del self._begun_at[trial.number]
+            self._timed(lambda: self.levels[level].forget(trial.number))
+
+    # ---- inside
+
+    def _proposals(self, number: int) -> Iterator[tuple[Values | None, str]]:
+        level = self._level()
+        self._asked = (number, level)
+        for _ in range(ASKED_AGAIN):
+            yield self._timed(lambda: self.levels[level].ask(number)), self.name
+        rng = Rng(self.seed, "instead", number)
+        for _ in range(DRAWN_AGAIN):
+            yield self.space.draw(rng), "chance"
+
+    def _left(self, seen: Container[str]) -> tuple[dict[str, Any], str] | None:
+        """The first point that was not tried, where there are few enough to look through."""
+        points = self.space.every_point() if self.space.size is not None else iter(())
+        return next(((point, "chance") for point in points if key_of(point) not in seen), None)
+
+    def _level(self) -> int:
+        return max((level for level, told in enumerate(self.told) if told >= self.enough), default=0)
+
+    def _tell(self, level: int, trial: Trial, losses: LossVector | None, violation: float) -> None:
+        self.told[level] += losses is not None
+        if self._begun_at.get(trial.number) == level:
+            del self._begun_at[trial.number]
+        self._timed(lambda: self.levels[level].tell(trial.number, trial.values, losses, violation))
+
+    def _timed(self, call: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self.seconds += time.perf_counter() - began

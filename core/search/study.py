@@ -1,0 +1,241 @@
+"""A study's folder, and a study made of a recipe.
+
+::
+
+    journal               everything that happened (`drivetrain.search.journal`)
+    recipe.yaml           the recipe with all that it extends and the command line said: what the study goes on with
+    trials/00012/         a trial: recipe.yaml, run/ (a run's folder; run-1/ after it took over another's weights), log
+    best.yaml             the best trial so far as a recipe that `drivetrain train` runs
+    stop                  whoever writes it makes all trials save and leave
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import RecipeError, UserError
+from ..files import write_text
+from ..manager import get_manager
+from ..recipe import Chosen, Recipe, compare, load_recipe
+from ..recipe_sources import write_yaml
+from .asking import Asked, check_figures, check_population, choose_algorithm, read_search, told, trial_recipe
+from .contracts import ExecutorContext, TrialExecutor
+from .controller import Controller, Limits
+from .journal import Journal, read_journal
+from .lease import Lease
+from .ledger import Ledger
+from .proposer import Proposer
+from .space import Values
+from .trials import OUTCOMES, PAUSED, Objectives, Trial
+
+LAYOUT = 1
+FREE = ("search.trials", "search.budget", "search.executor", "search.ranks", "search.retries", "search.algorithm", "about",
+        "tracker", "train.log_every", "train.timeout_s", "train.grace_s", "loader")  # fmt: skip
+"""What may change from one session of a study to the next: the rest would make trials that cannot be compared."""
+
+
+class StudyFolder:
+    """A study on disk, to look at."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal"
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def stop_file(self) -> Path:
+        return self.path / "stop"
+
+    def trial(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:05d}"
+
+    def read(self) -> tuple[dict[str, Any], Ledger]:
+        """What the study is, and where it stands. Raises UserError where this is no study."""
+        records = read_journal(self.journal)
+        if not records or records[0]["kind"] != "study":
+            raise UserError(f"{self.path} is no study: there is no journal of one in it",
+                            remedy="a study is what `drivetrain search RECIPE --study DIR` leaves")  # fmt: skip
+        about = records[0]
+        if about["layout"] != LAYOUT:
+            raise UserError(f"{self.path}: study layout {about['layout']}, this version reads {LAYOUT}")
+        ledger = Ledger(objectives_of(about))
+        for record in records[1:]:
+            ledger.apply(record)
+        return about, ledger
+
+
+def objectives_of(about: dict[str, Any]) -> Objectives:
+    return Objectives(about["objectives"], {name: (low, high) for name, (low, high) in about["limits"].items()})
+
+
+class Study:
+    """A study that this process runs: made new, or gone on with. Raises UserError before anything is started."""
+
+    def __init__(self, recipe: Recipe, folder: Path, say: Callable[[str], None], words: Sequence[str] = ()):
+        self.asked, self.folder, self.say = read_search(recipe), StudyFolder(folder), say
+        check_figures(self.asked)
+        if self.asked.scheduler.found.declaration.changes_trials:
+            check_population(self.asked)
+        self.algorithm, why = choose_algorithm(self.asked)
+        self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
+        self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
+        self.lease = Lease(folder)
+        self.signal: int | None = None
+        say(f"study {folder}: {_summary(self.asked, self.algorithm, why)}")
+
+    def run(self) -> str:
+        """Until it is over or told to rest; returns why."""
+        self._begin()
+        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+        try:
+            journal = Journal(self.folder.journal, self.lease.check)
+            self._check_same(journal)
+            self.controller = Controller(
+                Ledger(self.asked.objectives), journal, self._proposer(), self.scheduler, self.executor, self._limits(),
+                self._refusal, self._tell, self._asked_to_stop,
+            )  # fmt: skip
+            why = self.controller.run()
+            self._write_best()
+            journal.close()
+            return why
+        finally:
+            self.lease.release()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.controller.ledger
+
+    def _hear(self, number: int, _: object) -> None:
+        """The first signal makes the trials save and leave, a second SIGINT ends at once."""
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.say(f"{signal.Signals(number).name}: the trials save and leave")
+
+    # ---- beginning
+
+    def _begin(self) -> None:
+        path = self.folder.path
+        known = {"journal", "recipe.yaml", "trials", "best.yaml", "stop", "controller.json"}
+        if not self.folder.journal.exists() and path.exists():
+            others = [p.name for p in path.iterdir() if p.name not in known and not p.name.startswith(".")]
+            if others:
+                raise UserError(f"{path} holds files but is no study", remedy="name a new or an empty folder with --study")
+        path.mkdir(parents=True, exist_ok=True)
+        self.lease.take()
+        self.folder.stop_file.unlink(missing_ok=True)
+
+    def _check_same(self, journal: Journal) -> None:
+        """A new study is written down; one that goes on has the recipe that it began with."""
+        objectives, resolved = self.asked.objectives, self.asked.recipe.resolved()
+        if journal.records:
+            before = load_recipe(self.folder.recipe).resolved()
+            changes = compare(before, resolved)
+            for key, old, new in changes:
+                self.say(f"changed since {self.folder.path} began: {key}: {old} -> {new}")
+            refused = [key for key, _, _ in changes if not any(key == f or key.startswith(f + ".") for f in FREE)]
+            if refused:
+                what = f"{self.folder.path} cannot go on with another {', '.join(refused)}"
+                raise RecipeError(f"{what}: its trials could not be compared",
+                                  remedy="name a new --study; its search.given may hold what was found")  # fmt: skip
+        write_text(self.folder.recipe, write_yaml(self.asked.recipe.root.plain))
+        if not journal.records:
+            limits = {name: list(limit) for name, limit in objectives.limits.items()}
+            record = {"kind": "study", "layout": LAYOUT, "objectives": dict(objectives.directions), "limits": limits,
+                      "steps": self.asked.recipe.train.steps, "parameters": [p.name for p in self.asked.space.parameters],
+                      "rungs": list(self.scheduler.rungs)}  # fmt: skip
+            journal.append(record)
+            journal.commit()
+
+    def _proposer(self) -> Proposer:
+        name = self.algorithm.found.declaration.name
+        return Proposer(self.asked.space, self.scheduler.rungs, lambda n: self.algorithm.build(self.asked.algorithm_context(n)),
+                        name, self.asked.recipe.seed, self.asked.section.given)  # fmt: skip
+
+    def _limits(self) -> Limits:
+        section = self.asked.section
+        return Limits(section.trials, section.budget, section.retries)
+
+    def _executor_context(self, words: Sequence[str]) -> ExecutorContext:
+        objectives, recipe = self.asked.objectives, self.asked.recipe
+        own = {entry: chosen.found.declaration.name for entry, chosen in recipe.metrics.items()}
+        return ExecutorContext(
+            folder=self.folder.path, steps=recipe.train.steps, ranks=self.asked.section.ranks,
+            figures=(*objectives.directions, *objectives.limits), own_figures=own, grace_s=recipe.train.grace_s,
+            write_recipe=self._write_recipe, words=words, say=self.say,
+        )  # fmt: skip
+
+    # ---- what the controller asks for and tells
+
+    def _refusal(self, values: Values) -> str | None:
+        try:
+            varied = trial_recipe(self.asked.recipe, values)
+        except RecipeError as error:
+            return error.text()
+        ranks, slots = self.asked.section.ranks, varied.batch.slots
+        return f"{ranks} ranks do not divide the {slots} micro-batches of a step" if slots % ranks else None
+
+    def _write_recipe(self, values: Values, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, write_yaml(trial_recipe(self.asked.recipe, values).resolved()))
+
+    def _asked_to_stop(self) -> str | None:
+        if self.signal is not None:
+            return f"{signal.Signals(self.signal).name} came"
+        return "it was told to stop" if self.folder.stop_file.exists() else None
+
+    def _tell(self, trial: Trial) -> None:
+        if trial.state not in (*OUTCOMES, PAUSED):
+            return
+        shown = "  ".join(f"{n} {v:.4f}" if v is not None else f"{n} -" for n, v in trial.figures.items())
+        why = f" ({trial.why.splitlines()[0]})" if trial.why else ""
+        best = self.ledger.best
+        mark = "  best" if best is trial else ""
+        self.say(f"trial {trial.number} {trial.state}{why} at step {trial.step}: {shown}{mark}  {told(trial.values)}")
+        if best is trial:
+            self._write_best()
+
+    def _write_best(self) -> None:
+        best = self.ledger.best
+        if best is not None:
+            write_text(
+                self.folder.path / "best.yaml", best_recipe(self.folder, best, self.ledger.objectives, self.asked.recipe)
+            )
+
+
+def best_recipe(folder: StudyFolder, trial: Trial, objectives: Objectives, recipe: Recipe) -> str:
+    """The text of a recipe with a trial's values, that `drivetrain train` runs."""
+    resolved = trial_recipe(recipe, trial.values).resolved()
+    for section in ("evaluation", "checkpoint", "gates"):  # what trials alone needed
+        resolved[section] = recipe.resolved()[section]
+    shown = ", ".join(f"{name} {value:.6g}" for name, value in objectives.shown(trial.losses or ()).items())
+    head = [f"# Trial {trial.number} of {folder.path.name} ({trial.state}): {shown} after step {trial.step}.",
+            *(f"#   {name}: {json.dumps(value)}" for name, value in trial.values.items())]  # fmt: skip
+    if trial.weights is not None:
+        head.append("# It took over weights on its way: these values are its last ones. The journal has its lineage.")
+    resolved.pop("search", None)
+    return "\n".join([*head, write_yaml(resolved)])
+
+
+def open_study(recipe: str, overrides: Iterable[str], folder: Path, say: Callable[[str], None],
+               words: Sequence[str] = ()) -> Study:  # fmt: skip
+    return Study(load_recipe(recipe, overrides, get_manager()), folder, say, words)
+
+
+def _summary(asked: Asked, algorithm: Chosen, why: str) -> str:
+    goals = ", ".join(f"{name} ({direction})" for name, direction in asked.objectives.directions.items())
+    scheduler = asked.scheduler.found.declaration.name
+    return f"{goals} over {', '.join(p.name for p in asked.space.parameters)}; algorithm {algorithm.found.declaration.name} " \
+           f"({why}), scheduler {scheduler}, executor {asked.executor.found.declaration.name}"  # fmt: skip

@@ -1,0 +1,87 @@
+"""Population-based training (Jaderberg et al. 2017): the worst members go on from the best ones' weights, with their
+hyperparameters changed a little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from drivetrain import Move, Parameter, Rng, SchedulerContext, Trial, TrialScheduler
+
+from .config import PbtConfig
+
+
+class Population(TrialScheduler):
+    """The member that is least far goes on first, once a ``quorum`` of those alive has come as far, and is compared with these.
+    ``parents: 3``: two of the best give hyperparameters, crossed over, and a third one the weights."""
+
+    def __init__(self, config: PbtConfig, context: SchedulerContext):
+        super().__init__(context)
+        self.config = config
+        interval = config.interval or max(1, round(context.steps / 10))
+        self.rungs = (*range(interval, context.steps, interval), context.steps)
+        self._members: set[int] = set()
+        self._gone: set[int] = set()
+        self._running: set[int] = set()
+        self._at: dict[int, int] = {}
+        self._values: dict[int, Mapping[str, Any]] = {}
+        self._seen: dict[int, dict[int, tuple[float, Mapping[str, Any]]]] = {}
+
+    def admits(self) -> bool:
+        return len(self._members) < self.config.population
+
+    def started(self, trial: Trial) -> None:
+        self._members.add(trial.number)
+        self._running.add(trial.number)
+        self._values[trial.number] = trial.values
+
+    def seen(self, trial: Trial, step: int, loss: float) -> None:
+        if step in self.rungs:
+            self._at[trial.number] = step
+            self._running.discard(trial.number)
+            self._seen.setdefault(step, {})[trial.number] = loss, trial.values
+
+    def ended(self, trial: Trial) -> None:
+        self._gone.add(trial.number)
+        self._running.discard(trial.number)
+
+    def next(self, full: bool) -> Move | None:
+        ready = [n for n in self._at if n not in self._running and n not in self._gone and self._at[n] < self.context.steps]
+        if not ready or (self.admits() and not full):
+            return None
+        number = min(ready, key=lambda n: (self._at[n], n))
+        step = self._at[number]
+        if self._running and not self._is_quorate(step):
+            return None
+        until = self.rungs[self.rungs.index(step) + 1]
+        ranked = sorted(self._seen[step], key=lambda n: self._seen[step][n][0])
+        few = int(len(ranked) * self.config.quantile)
+        if few == 0 or number not in ranked[-few:]:
+            return Move(number, until)
+        best, rng = ranked[:few], Rng(self.context.seed, "pbt", number, step)
+        donor = best[rng.integer(0, len(best))]
+        return Move(number, until, self._child(best, donor, step, rng), (donor, step))
+
+    def _is_quorate(self, step: int) -> bool:
+        alive = self._members - self._gone
+        return len(alive & self._seen[step].keys()) >= self.config.quorum * len(alive)
+
+    def _child(self, best: list[int], donor: int, step: int, rng: Rng) -> dict[str, Any]:
+        values = self._seen[step][donor][1]
+        if self.config.parents == 3:
+            a, b = (self._seen[step][best[rng.integer(0, len(best))]][1] for _ in range(2))
+            mixed = {name: (a if rng.uniform() < 0.5 else b).get(name) for name in {**a, **b}}
+            values = {name: value for name, value in mixed.items() if value is not None}
+        changed = {name: self._changed(self.context.space[name], value, rng) for name, value in values.items()}
+        return self.context.space.draw(rng, changed)
+
+    def _changed(self, parameter: Parameter, value: Any, rng: Rng) -> Any:
+        """Times 0.8 or 1.2 as in the paper, or to a neighbour where there are few values, or anew."""
+        if rng.uniform() < self.config.resample:
+            return parameter.at(rng.uniform())
+        up = rng.uniform() < 0.5
+        if parameter.size is None:
+            return min(max(value * (1.2 if up else 0.8), parameter.low), parameter.high)
+        if not parameter.is_ordered:
+            return value
+        return parameter.at(parameter.unit(value) + (1 if up else -1) / parameter.size)

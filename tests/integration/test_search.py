@@ -1,0 +1,131 @@
+"""A study of real jobs: outcomes told apart, weights taken over, the winner a recipe; and what is wrong told beforehand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SMALL, drivetrain
+from integration.test_bad_input import refused
+
+from drivetrain import Ended, ExecutorContext, Job, Report, open_run
+from drivetrain.manager import Controls, get_manager
+from drivetrain.plugins.hpo.config import LocalConfig
+from drivetrain.plugins.hpo.local import LocalExecutor
+from drivetrain.recipe import load_recipe
+from drivetrain.recipe_sources import write_yaml
+from drivetrain.search.asking import trial_recipe
+
+PLUGIN = ROOT / "tests" / "plugins" / "diverging.py"
+TINY = "{plugin: diverging, task: semantic_segmentation, steps: %s}"
+
+
+@pytest.fixture
+def recipe(shards, tmp_path):
+    """One convolution, one rank; whose loss is not finite in the steps that are asked for."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"""
+extends: [{SMALL}]
+model: {TINY % []}
+parallelism: {{plugin: single}}
+train: {{steps: 2, max_skipped: 1}}
+search:
+  space:
+    model: [{TINY % []}, {TINY % [0]}]
+    batch.micro: [2, 3, 4]
+    optimizer.lr: {{low: 1e-4, high: 1e-2, log: true}}
+  given:
+  - {{model: {TINY % []}, batch.micro: 2}}
+  - {{model: {TINY % [0]}, batch.micro: 2}}
+  - {{model: {TINY % []}, batch.micro: 3}}
+  trials: 3
+""")
+    return path
+
+
+def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
+    study = tmp_path / "study"
+    checked = drivetrain("recipe", "check", recipe, "--plugin", PLUGIN)
+    assert "; a search over model, batch.micro, optimizer.lr" in checked.stdout, checked.stderr
+    done = drivetrain("search", recipe, "--study", study, "--parallel", 2, "--plugin", PLUGIN)
+    assert done.returncode == 0, done.stderr
+    status = json.loads(drivetrain("search", "status", study, "--json").stdout)
+    trials = status["trials"]
+    assert [t["state"] for t in trials] == ["complete", "diverged", "infeasible"], trials
+    assert "1 steps in a row were not taken" in trials[1]["why"] and "8 is not a multiple of batch.micro, 3" in trials[2]["why"]
+    assert status["run_by"] is None and status["best"]["trial"] == 0 and 0 <= status["best"]["figures"]["miou"] <= 1
+    assert not (study / "trials" / "00002").exists(), "an infeasible point costs no job"
+    best = json.loads(drivetrain("recipe", "show", study / "best.yaml", "--json", "--plugin", PLUGIN).stdout)
+    assert best["optimizer"]["lr"] == trials[0]["values"]["optimizer.lr"] and best["search"] is None
+    assert best["evaluation"]["at_end"] is False, "as the recipe had it, not as trials need it"
+    filed = json.loads((study / "trials" / "00000" / "run" / "run.json").read_text())
+    assert (filed["name"], filed["group"], filed["job_type"]) == ("study-00000", "study", "trial")
+    table = list(csv.DictReader(drivetrain("search", "export", study).stdout.splitlines()))
+    assert [row["state"] for row in table] == [t["state"] for t in trials]
+    again = drivetrain("search", "resume", study, "--plugin", PLUGIN)
+    assert again.returncode == 0 and "all trials are done" in again.stderr
+    refused(drivetrain("search", "resume", study, "--plugin", PLUGIN, "train.steps=3"), "cannot go on with another train.steps")
+    refused(drivetrain("search", "importance", study), "fewer than 8 trials")
+
+
+def ended(executor: LocalExecutor) -> list[Report | Ended]:
+    """What a job told until its end."""
+    events: list = []
+    end = time.monotonic() + 300
+    while not any(isinstance(event, Ended) for event in events):
+        assert time.monotonic() < end
+        events += executor.poll()
+    return events
+
+
+def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_path):
+    """The rate that the optimizer has after loading is that of the new values; nothing is trained again."""
+    base = load_recipe(recipe, (), get_manager(Controls(files=(str(PLUGIN),), allowed=())))
+
+    def write(values, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(write_yaml(trial_recipe(base, values).resolved()))
+
+    context = ExecutorContext(folder=tmp_path, steps=2, figures=("miou", "train.loss"), own_figures={"miou": "miou"},
+                              write_recipe=write, words=("--plugin", str(PLUGIN)))  # fmt: skip
+    executor = LocalExecutor(LocalConfig(), context)
+    executor.start(Job(0, {"optimizer.lr": 1e-3}, until=1))
+    assert not executor.has_room()
+    report, end = ended(executor)
+    assert (report.step, end.how) == (1, "reached") and report.figures["train.loss"] > 0
+    executor.start(Job(1, {"optimizer.lr": 5e-3}, until=2, weights=(0, 1), life=1))
+    events = ended(executor)
+    assert [(e.step if isinstance(e, Report) else e.how) for e in events] == [2, "reached"], events
+    donor, taker = (open_run(tmp_path / "trials" / name) for name in ("00000/run", "00001/run-1"))
+    [first], [second] = ([r for r in run.records() if r["kind"] == "training"] for run in (donor, taker))
+    assert (first["step"], second["step"]) == (1, 2)
+    assert second["lr"] / first["lr"] == pytest.approx(2 * 5e-3 / 1e-3), (
+        "a warm-up of which the second step has twice the first's"
+    )
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (["search.space={optimizer.lrr: [1, 2]}"], ["no such key", "did you mean 'lr'"]),
+    (["search.space={optimizer.lr: {low: 1e-2, high: 1e-3}}"], ["expected low below high"]),
+    (["search.space={optimizer.lr: [fast, slow]}"], ["expected a number", '"fast"']),
+    (["search.objective=miuo"], ["no metric 'miuo'", "did you mean 'miou'"]),
+    (["search.objective={miou.iou.raod: max}"], ["no figure 'iou.raod'", "iou.road"]),
+    (["search.ranks=4", "search.executor={slots: 2}"], ["4 ranks, but there are 2 slots"]),
+    (["search.trials=null"], ["neither trials nor a budget"]),
+    (["search.scheduler={plugin: median}"], ["set evaluation.every"]),
+    (["search.scheduler={plugin: pbt}"], ["batch.micro cannot change while a trial goes on"]),
+    (["search.given=[{optimizer.lr: 3}]"], ["a number from 0.0001 to 0.01"]),
+    (["search.algorithm={plugin: typ}"], ["no search algorithm 'typ'", "did you mean 'tpe'"]),
+])  # fmt: skip
+def test_what_is_wrong_is_told_before_the_first_trial(recipe, tmp_path, change, words):
+    from drivetrain import UserError
+    from drivetrain.search.study import Study
+
+    manager = get_manager(Controls(files=(str(PLUGIN),), allowed=()))
+    with pytest.raises(UserError) as caught:
+        Study(load_recipe(recipe, change, manager), tmp_path / "study", lambda text: None)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert not (tmp_path / "study").exists()

@@ -1,0 +1,182 @@
+"""The loop of a study: outcomes, budgets, rungs, and going on from any record of its journal."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from unit.search_made import SPACE, Failure, SimulatedExecutor, controller, loss, values_of
+
+from drivetrain.search.controller import Limits
+from drivetrain.search.journal import frame, read_journal
+from drivetrain.search.trials import Objectives
+
+
+def test_every_trial_runs_once_and_the_best_is_the_best():
+    one = controller(trials=30)
+    assert one.run() == "all trials are done"
+    trials = one.ledger.trials
+    assert [t.state for t in trials] == ["complete"] * 30
+    assert one.executor.steps_done == 30 * 16
+    assert one.ledger.best.losses == min(t.losses for t in trials)
+    assert len({str(t.values) for t in trials}) == 30
+    assert all(("width" in t.values) == (t.values["kind"] == "wide") for t in trials)
+
+
+def plays_up(values, step):
+    """Each way to end, by depth."""
+    how = {2: "out of memory", 3: "diverged", 5: "crashed"}.get(values["depth"])
+    if how:
+        raise Failure(how, f"depth {values['depth']}")
+    return loss(values, step)
+
+
+def test_outcomes_are_told_apart_and_only_crashes_are_tried_again():
+    starts: list[int] = []
+
+    class Counting(SimulatedExecutor):
+        def start(self, job):
+            starts.append(job.number)
+            super().start(job)
+
+    refused = lambda values: "too wide" if values.get("width") == 128 else None
+    one = controller(trials=40, executor=Counting(plays_up, 3), refusal=refused, limits=Limits(trials=40, retries=2))
+    one.run()
+    for trial in one.ledger.trials:
+        expected = {2: "out of memory", 3: "diverged", 5: "crashed"}.get(trial.values["depth"], "complete")
+        expected = "infeasible" if trial.values.get("width") == 128 else expected
+        assert trial.state == expected
+        tried = {"infeasible": 0, "crashed": 3}.get(expected, 1)
+        assert starts.count(trial.number) == tried
+    assert set(one.ledger.counts) >= {"complete", "infeasible", "crashed", "diverged", "out of memory"}
+
+
+@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+@pytest.mark.parametrize("scheduler", ["none", "asha", "hyperband", "median", "pbt"])
+def test_a_study_goes_on_from_any_record(tmp_path, algorithm, scheduler):
+    """A controller killed anywhere: every trial comes to its end once, what was on record stays, nothing runs twice at once."""
+    settings = {"pbt": {"population": 6, "interval": 4}, "median": {"startup": 2}}.get(scheduler, {})
+    set_up = {"algorithm": algorithm, "scheduler": scheduler, "trials": 12 if scheduler != "pbt" else 6,
+              "scheduler_settings": settings, "every": 2 if scheduler == "median" else None}  # fmt: skip
+    whole = controller(**set_up, journal=tmp_path / "whole")
+    whole.run()
+    whole.journal.close()
+    frames = [frame(record) for record in read_journal(tmp_path / "whole")]
+    for cut in random.Random(scheduler).sample(range(1, len(frames)), 6):
+        path = tmp_path / f"cut-{cut}"
+        path.write_bytes(b"".join(frames[:cut]) + frames[cut][:-3])
+        again = controller(**set_up, journal=path)
+        again.run()
+        again.journal.close()
+        counts = {state: n for state, n in again.ledger.counts.items() if n}
+        assert set(counts) <= {"complete", "pruned", "paused"} and sum(counts.values()) == set_up["trials"]
+        assert read_journal(path)[:cut] == read_journal(tmp_path / "whole")[:cut]
+        if algorithm == "random" and scheduler != "pbt":
+            assert values_of(again) == values_of(whole)
+        if scheduler == "none":
+            assert again.executor.steps_done <= whole.executor.steps_done  # what was complete was not trained again
+
+
+def test_a_study_rests_and_goes_on_with_more_trials(tmp_path):
+    steps = iter(range(100))
+    one = controller(trials=10, journal=tmp_path / "journal", asked_to_stop=lambda: "enough" if next(steps) > 6 else None)
+    assert one.run() == "enough" and not one.ledger.running and one.ledger.waiting
+    assert one.ledger.counts["complete"] < 10
+    one.journal.close()
+    again = controller(trials=15, journal=tmp_path / "journal")
+    again.run()
+    assert again.ledger.counts["complete"] == 15
+
+
+def test_a_budget_of_seconds_ends_it_over_all_sessions(tmp_path):
+    limits = Limits(seconds=100)
+    one = controller(trials=None, journal=tmp_path / "journal", limits=limits)
+    assert "budget of 100 s" in one.run()
+    assert 100 <= one.ledger.spent < 140
+    one.journal.close()
+    again = controller(trials=None, journal=tmp_path / "journal", limits=limits)
+    again.run()
+    assert not again.executor.steps_done and again.ledger.spent == pytest.approx(one.ledger.spent)
+
+
+def test_a_finite_space_is_exhausted_without_a_repetition():
+    from drivetrain import Parameter, Space
+
+    few = Space((
+        Parameter("depth", low=2, high=6, integer=True), Parameter("kind", choices=("plain", "wide")),
+        Parameter("lr", choices=(1e-3, 1e-2)), Parameter("width", choices=(64,), when=(("kind", ("wide",)),)),
+    ))  # fmt: skip
+    for algorithm in ("random", "grid", "tpe"):
+        one = controller(algorithm, trials=500, space=few)
+        assert one.run() == "every point of the space was tried"
+        assert len(one.ledger.trials) == few.size == 20
+
+
+def test_given_points_come_first_and_what_they_leave_out_is_drawn():
+    one = controller(trials=3, given=[{"lr": 1e-3}, {"depth": 4, "kind": "wide", "width": 128, "lr": 1e-3}])
+    one.run()
+    first, second, third = one.ledger.trials
+    assert first.values["lr"] == 1e-3 and set(first.values) >= {"depth", "kind"}
+    assert second.values == {"lr": 1e-3, "depth": 4, "kind": "wide", "width": 128}
+    assert [first.origin, third.origin] == ["given", "random"]
+
+
+def test_a_study_whose_points_are_all_refused_gives_up():
+    one = controller(trials=None, limits=Limits(seconds=1e9), refusal=lambda values: "no such thing")
+    assert "100 points in a row were refused: no such thing" in one.run()
+
+
+def test_several_objectives_have_a_front_and_limits_count():
+    def figures(values, step):
+        return {"accuracy": -loss(values, step)["loss"], "size": values["depth"] * values.get("width", 16)}
+
+    goals = Objectives({"accuracy": "max", "size": "min"}, {"size": (None, 500.0)})
+    for algorithm in ("nsga2", "tpe", "random"):
+        one = controller(algorithm, trials=40, objective=figures, objectives=goals)
+        one.run()
+        front = one.ledger.front
+        assert len(front) >= 2 and all(t.figures["size"] <= 500 for t in front)
+        admissible = [t for t in one.ledger.trials if t.figures["size"] <= 500]
+        for t in front:
+            assert not any(all(a < b for a, b in zip(other.losses, t.losses)) for other in admissible)
+
+
+@pytest.mark.parametrize(("algorithm", "least"), [("tpe", 0.8), ("cmaes", 1.0), ("qmc", 1.0)])
+def test_algorithms_learn_or_at_least_cover(algorithm, least):
+    from statistics import median
+
+    def best(name, seed):
+        one = controller(name, trials=40, seed=seed, slots=2)
+        one.run()
+        return one.ledger.best.losses[0]
+
+    ours, chance = (median(best(name, seed) for seed in range(3)) for name in (algorithm, "random"))
+    assert ours <= least * chance + 0.1, (ours, chance)
+
+
+def test_a_thousand_slots_are_served():
+    """At the size of a cluster; what a decision costs is told by `make bench-hpo`."""
+    one = controller(scheduler="asha", trials=2000, slots=1000, steps=64)
+    one.run()
+    assert len(one.ledger.trials) == 2000 and one.ledger.counts["complete"] > 10
+    assert one.ledger.best.losses == min(t.losses for t in one.ledger.trials if t.state == "complete")
+
+
+def test_halving_that_stops_pays_no_start_up_twice():
+    one = controller(scheduler="asha", trials=60, steps=64, every=1, scheduler_settings={"mode": "stop"})
+    one.run()
+    assert one.ledger.counts["pruned"] > 30 and one.ledger.counts["complete"] >= 1 and not one.ledger.counts["paused"]
+    assert one.executor.steps_done < 0.5 * 60 * 64
+    best = min(loss(t.values, 64)["loss"] for t in one.ledger.trials)
+    assert one.ledger.best.losses[0] <= 1.5 * best + 0.1
+
+
+def test_space_and_units_fit():
+    rng = random.Random(3)
+    for parameter in SPACE.parameters:
+        for _ in range(50):
+            value = parameter.at(rng.random())
+            assert parameter.admits(value)
+            assert parameter.at(parameter.unit(value)) == pytest.approx(value) or parameter.choices
+            if parameter.choices:
+                assert parameter.at(parameter.unit(value)) == value

@@ -1,0 +1,44 @@
+"""What a study tells afterwards, and how trials share a machine."""
+
+from __future__ import annotations
+
+import pytest
+from unit.search_made import controller
+
+from drivetrain import ExecutorContext, UserError
+from drivetrain.plugins.hpo.config import LocalConfig
+from drivetrain.plugins.hpo.local import LocalExecutor
+from drivetrain.search.asking import figures_of, told
+from drivetrain.search.results import importances
+
+
+def test_what_matters_is_told_first():
+    one = controller(trials=80)
+    one.run()
+    found = importances(one.ledger, ["lr", "depth", "kind", "width"])
+    assert next(iter(found)) == "lr" and sum(found.values()) == pytest.approx(1.0)
+    assert set(found) == {"lr", "depth", "kind"}, "width is not a parameter of every trial"
+
+
+def test_figures_are_found_by_name():
+    evaluation = {"kind": "evaluation", "step": 3, "iou": {"miou": 0.5, "iou": {"road": 0.75, "car": None}}}
+    names = ["iou", "iou.iou.road", "iou.iou.car", "train.loss", "train.loading.bytes"]
+    training = {"kind": "training", "step": 3, "loss": 2.0, "loading": {"bytes": 7}}
+    assert figures_of(names, evaluation, training, {"iou": "miou"}) == {
+        "iou": 0.5, "iou.iou.road": 0.75, "iou.iou.car": None, "train.loss": 2.0, "train.loading.bytes": 7.0,
+    }  # fmt: skip
+    assert told({"optimizer.lr": 1.23456e-4, "model": {"plugin": "a"}}) == 'lr 0.0001235  model {"plugin": "a"}'
+
+
+def test_trials_get_gpus_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    context = ExecutorContext(folder=tmp_path, steps=1, ranks=2)
+    executor = LocalExecutor(LocalConfig(), context)
+    assert executor._take_devices() == ["3", "5"] and not executor.has_room()
+    shared = LocalExecutor(LocalConfig(share=2), context)
+    assert [shared._take_devices() for _ in range(3)] == [["3", "5"], ["7", "3"], ["5", "7"]] and not shared.has_room()
+    with pytest.raises(UserError, match="4 ranks"):
+        LocalExecutor(LocalConfig(share=2), ExecutorContext(folder=tmp_path, steps=1, ranks=4))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    alone = LocalExecutor(LocalConfig(), context)
+    assert not alone.has_gpus and alone.has_room() and alone._take_devices() == ["", ""] and not alone.has_room()
