@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 os.environ["OMP_NUM_THREADS"] = os.environ["DRIVETRAIN_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
-settings.register_profile("untimed")  # the machine may be busy
+settings.register_profile("untimed", deadline=None)  # the machine may be busy
 settings.load_profile("untimed")
 
 
