@@ -140,6 +140,19 @@ def importance(study: Path = _STUDY, as_json: bool = _JSON) -> None:
 
 
 @app.command()
+def page(
+    study: Path = _STUDY,
+    out: Path = typer.Option(None, "--out", help="The file; else page.html in the study's folder."),
+) -> None:
+    """A study to look at, as one HTML file: history, curves, rungs, importance, front, lineage, all trials."""
+    from ..search.page import write_study_page
+
+    out = out or study / "page.html"
+    write_study_page(_folder(study), out)
+    say(f"wrote {out}")
+
+
+@app.command()
 def export(
     study: Path = _STUDY,
     out: Path = typer.Option(None, "--out", help="The file; else it is printed."),

@@ -6,6 +6,7 @@
     recipe.yaml           the recipe with all that it extends and the command line said: what the study goes on with
     trials/00012/         a trial: recipe.yaml, run/ (a run's folder; run-1/ after it took over another's weights), log
     best.yaml             the best trial so far as a recipe that `drivetrain train` runs
+    page.html             what `drivetrain search page` leaves
     stop                  whoever writes it makes all trials save and leave
 """
 
@@ -29,7 +30,7 @@ from .journal import Journal, read_journal
 from .lease import Lease
 from .ledger import Ledger
 from .proposer import Proposer
-from .space import Values
+from .space import Values, space_as_json
 from .trials import OUTCOMES, PAUSED, Objectives, Trial
 
 LAYOUT = 1
@@ -128,7 +129,7 @@ class Study:
 
     def _begin(self) -> None:
         path = self.folder.path
-        known = {"journal", "recipe.yaml", "trials", "best.yaml", "stop", "controller.json"}
+        known = {"journal", "recipe.yaml", "trials", "best.yaml", "stop", "controller.json", "page.html"}
         if not self.folder.journal.exists() and path.exists():
             others = [p.name for p in path.iterdir() if p.name not in known and not p.name.startswith(".")]
             if others:
@@ -155,7 +156,7 @@ class Study:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}
             record = {"kind": "study", "layout": LAYOUT, "objectives": dict(objectives.directions), "limits": limits,
                       "steps": self.asked.recipe.train.steps, "parameters": [p.name for p in self.asked.space.parameters],
-                      "rungs": list(self.scheduler.rungs)}  # fmt: skip
+                      "space": space_as_json(self.asked.space), "rungs": list(self.scheduler.rungs)}  # fmt: skip
             journal.append(record)
             journal.commit()
 
