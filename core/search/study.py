@@ -129,7 +129,7 @@ class Study:
 
     def _begin(self) -> None:
         path = self.folder.path
-        known = {"journal", "recipe.yaml", "trials", "best.yaml", "stop", "controller.json", "page.html"}
+        known = {"journal", "recipe.yaml", "trials", "best.yaml", "stop", "controller.json"}
         if not self.folder.journal.exists() and path.exists():
             others = [p.name for p in path.iterdir() if p.name not in known and not p.name.startswith(".")]
             if others:

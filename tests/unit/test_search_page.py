@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import pytest
 from unit.search_made import SPACE, Failure, controller, loss
 
-from drivetrain import Parameter, Space
+from drivetrain import Parameter, Space, UserError
 from drivetrain.search.drawing import Scale, broken, scale_over
+from drivetrain.search.optuna_export import export_optuna
 from drivetrain.search.page import write_study_page
 from drivetrain.search.space import space_as_json, space_from
 from drivetrain.search.story import Story
@@ -157,3 +158,32 @@ def test_scales_and_names():
         "distortion.",
         "strength",
     ]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_optuna_reads_what_is_exported(tmp_path, several):
+    import optuna
+    from optuna.trial import TrialState
+
+    space = Space((*SPACE.parameters, Parameter("head", choices=({"plugin": "a"}, None))))
+    goals = Objectives({"score": "max", **({"size": "min"} if several else {})}, {"size": (None, 4.0)})
+    figures = lambda values, step: {"score": -fails_deep(values, step)["loss"], "size": float(values["depth"])}
+    folder, one = made(tmp_path / "mine", space=space, objectives=goals, trials=15, objective=figures,
+                       scheduler="none" if several else "asha")  # fmt: skip
+    out = tmp_path / "study.db"
+    assert export_optuna(folder, out) == "mine"
+    study = optuna.load_study(study_name="mine", storage=f"sqlite:///{out}")
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"][: 1 + several]
+    assert study.metric_names == list(goals.directions)
+    states = {"complete": TrialState.COMPLETE, "paused": TrialState.PRUNED, "out of memory": TrialState.FAIL}
+    for ours, theirs in zip(one.ledger.trials, study.get_trials(), strict=True):
+        assert theirs.state == states[ours.state] and theirs.user_attrs["outcome"] == ours.state
+        assert theirs.params == {**ours.values, "head": json.dumps(ours.values["head"]) if ours.values["head"] else None}
+        assert set(theirs.distributions) == set(ours.values) and theirs.distributions["lr"].log
+        if ours.losses is not None:
+            assert theirs.values == list(goals.shown(ours.losses).values())
+            assert theirs.constraints == {"limits": max(0.0, ours.figures["size"] - 4.0)}
+            assert several or theirs.intermediate_values == {step: -loss[0] for step, loss in ours.curve}
+    assert {t.number for t in study.best_trials} == {t.number for t in one.ledger.front}
+    with pytest.raises(UserError, match="is there already"):
+        export_optuna(folder, out)
