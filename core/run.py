@@ -107,11 +107,12 @@ class RunFolder:
             raise UserError(f"{self.path} cannot be a run's folder: {error.strerror}", remedy="name another --run") from error
         return self.info()
 
-    def make(self, name: str | None = None) -> None:
-        """The folder of a run that has not begun, if it is not there."""
+    def make(self, name: str | None = None, **more: str) -> None:
+        """The folder of a run that has not begun, if it is not there; ``more`` goes into ``run.json``: ``group`` and
+        ``job_type`` are what trackers file it under."""
         if not self.exists:
             self.path.mkdir(parents=True, exist_ok=True)
-            info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": name or self.path.name, "began": _now()}
+            info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": name or self.path.name, "began": _now(), **more}
             write_json(self.path / "run.json", info)
 
     def freeze(self, written: str, resolved: Mapping[str, Any]) -> None:

@@ -394,7 +394,8 @@ class Training:
         info, resolved = self.folder.info(), self.recipe.resolved()
         for name, chosen in self.recipe.trackers.items():
             context = TrackerContext(
-                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type="train", classes=self.recipe.classes,
+                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type=info.get("job_type", "train"),
+                classes=self.recipe.classes, group=info.get("group"),
                 resume_id=self._tracker_ids.get(name), about=self.recipe.about,
             )  # fmt: skip
             self.trackers[name] = tracker = chosen.build(context)

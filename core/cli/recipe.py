@@ -61,12 +61,17 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
     for section, chosen in loaded.plugins.items():
         for key, why in (chosen.config.advice(loaded) if isinstance(chosen.config, PluginConfig) else {}).items():
             typer.echo(f"warning: {loaded.where(f'{section}.{key}')}: {why}", err=True)
+    searched = ""
+    if loaded.sections.search is not None:
+        from ..search.asking import read_search
+
+        searched = f"; a search over {', '.join(p.name for p in read_search(loaded).space.parameters)}"
     tasks = " and ".join(f"{task} ({len(names)} classes)" for task, names in loaded.classes.items())
     batch = loaded.batch
     typer.echo(
         f"{loaded.source} is right: {loaded.plugin('model').found.declaration.name} for {tasks} on "
         f"{', '.join(loaded.data.train)}; batches of {batch.global_} in {batch.slots} slots of {batch.micro}; "
-        f"{loaded.train.steps} steps; {loaded.precision}, {loaded.plugin('parallelism').found.declaration.name}"
+        f"{loaded.train.steps} steps; {loaded.precision}, {loaded.plugin('parallelism').found.declaration.name}{searched}"
     )
 
 
