@@ -34,7 +34,8 @@ from .errors import UserError
 from .files import write_json, write_text
 
 LAYOUT = 1
-_PACKAGES = ("drivetrain", "torch", "torchvision", "deepspeed", "numpy", "simplejpeg", "opencv-python-headless", "wandb")
+_PACKAGES = ("drivetrain", "torch", "torchvision", "timm", "transformers", "deepspeed", "numpy", "simplejpeg",
+             "opencv-python-headless", "wandb")  # fmt: skip
 
 
 _held: list[IO[str]] = []

@@ -78,7 +78,7 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: 
     if checkpoint is not None:
         restore(model, checkpoint, kind)
     elif (source := recipe.model.init_from) is not None:
-        tensors = model.published_weights(source.path) or read_weights(source.path)
+        tensors = model.published_weights(source.path) or model.own_names(read_weights(source.path))
         loaded = initialise(model, tensors, source.include, source.exclude, source.rename)
         say(f"model.init_from {source.path}: {loaded}")
     return model
