@@ -53,7 +53,7 @@ class Board:
     def show(self, ledger: Ledger, spent: float) -> None:
         """``spent``: seconds of the study until now."""
         now = time.monotonic()
-        if now - self._last < (_SECONDS_BETWEEN_LINES if self._live is None else _SECONDS_BETWEEN_TABLES):
+        if not ledger.running or now - self._last < (_SECONDS_BETWEEN_LINES if self._live is None else _SECONDS_BETWEEN_TABLES):
             return
         self._last = now
         if self._live is None:

@@ -35,7 +35,7 @@ class OwnedJob:
         self.run, self.log = run, log
         self._folder = RunFolder(run)
         study = run.resolve().parents[2].name
-        self._folder.make(name=f"{study}-{run.parent.name}", group=study, job_type="trial")
+        self._folder.make(name=f"{study}-{run.parent.name}{run.name.removeprefix('run')}", group=study, job_type="trial")
         self._folder.stop_file.unlink(missing_ok=True)
         self._folder.exit_file.unlink(missing_ok=True)
         self._size, self._log_from = -1, log.stat().st_size if log.is_file() else 0

@@ -30,12 +30,14 @@ def export_optuna(folder: StudyFolder, out: Path) -> str:
     A paused trial is PRUNED there, every failure FAIL; a population's trial has its last values. Times are those of the study's
     clock, which ended as its last record was written. Raises UserError where ``out`` exists."""
     import optuna
+    from optuna.study import StudyDirection
 
     if out.exists():
         raise UserError(f"{out} is there already", remedy="name another file with --out")
     story = Story(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
-    name, directions = folder.path.resolve().name, {"max": "maximize", "min": "minimize"}
+    name = folder.path.resolve().name
+    directions = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental

@@ -99,8 +99,8 @@ def parallel(story: Story) -> str:
         directions = list(story.about["objectives"].values())
         scales.append(scale_over(values, 330, 70, directions[n] == "min"))
     for trial in reversed(ranks.order[:_MOST_LINES]):
-        values = {**trial.values, **story.ledger.objectives.shown(trial.losses or ())}
-        points = [(x, s.at(values[n]) if n in values else 358) for x, s, n in zip(places, scales, names)]
+        told = {**trial.values, **story.ledger.objectives.shown(trial.losses or ())}
+        points = [(x, s.at(told[n]) if n in told else 358) for x, s, n in zip(places, scales, names)]
         chart.line(points, ranks.shade(trial), trial.number)
     for x, scale, name in zip(places, scales, names):
         _vertical(chart, x, scale, name, gap)

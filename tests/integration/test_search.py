@@ -110,7 +110,7 @@ def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_pat
     filed = [tracked(tmp_path / "trials" / name)["run"][0] for name in ("00000/run", "00001/run-1")]
     assert [(one["run_group"], one["job_type"]) for one in filed] == [(tmp_path.name, "trial")] * 2
     assert filed[0]["run_id"] != filed[1]["run_id"], "it goes on from the other's weights, not with its curves"
-    assert filed[1]["display_name"].endswith("00001")
+    assert filed[1]["display_name"].endswith("00001-1")
     [first], [second] = ([r for r in run.records() if r["kind"] == "training"] for run in (donor, taker))
     assert (first["step"], second["step"]) == (1, 2)
     assert second["lr"] / first["lr"] == pytest.approx(2 * 5e-3 / 1e-3), (
