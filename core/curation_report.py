@@ -17,6 +17,8 @@ from .curation import Bars, CurationFinding, Place
 from .evaluate import decode_image
 from .frame import CameraLabels
 from .overlay import VIEW, OverlayWriter
+from .pages import bars as value_bars
+from .pages import write_page
 from .pictures import draw_labels
 from .rasters import decode_pixels
 
@@ -24,15 +26,12 @@ _SHOWN, _WIDTH = 12, 420  # pictures a check, px
 _RED = (235, 30, 30)
 _ORDER = ("error", "warning", "note")
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1e1e1e; margin: 2rem auto; max-width: 1400px; padding: 0 1rem }
-h1 { font-size: 1.6rem } h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem } h3 { font-size: 1rem }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top }
-.number { text-align: right } .cards { display: flex; flex-wrap: wrap; gap: 1rem }
-figure { margin: 0; border: 1px solid #ddd; border-radius: 6px; padding: .6rem; max-width: 880px }
+body { max-width: 1400px } h2 { margin-top: 2.5rem; border-top: 1px solid var(--rule); padding-top: 1rem }
+.cards { display: flex; flex-wrap: wrap; gap: 1rem }
+figure { border: 1px solid var(--rule); border-radius: 6px; padding: .6rem; max-width: 880px }
 figure img { display: inline-block; max-width: 420px; height: auto; margin-right: 4px }
-figcaption { overflow-wrap: anywhere; max-width: 860px }
-.error { color: #b00020 } .warning { color: #8a5a00 } .note { color: #345 } .about, small { color: #555 }
-.bar { background: #4a7fb5; height: .8rem; min-width: 1px } .bars td:nth-child(2) { width: 420px }
+figcaption { overflow-wrap: anywhere; max-width: 860px } small { color: var(--soft) }
+.error { color: light-dark(#b00020, #ff7a85) } .warning { color: light-dark(#8a5a00, #e0b050) } .note { color: var(--soft) }
 """
 
 
@@ -76,8 +75,7 @@ def write_report(path: Path, found: Mapping[str, Sequence[CurationFinding]], bar
     for check, findings in found.items():
         if findings or bars.get(check):
             body += _section(check, findings, bars.get(check, ()), about.get(check, ""), sets, names)
-    page = f"<!doctype html><meta charset=utf-8><title>Curation</title><style>{_STYLE}</style>"
-    path.write_text(page + "\n".join(body))
+    write_page(path, "Curation", "\n".join(body), _STYLE)
 
 
 def _summary(found: Mapping[str, Sequence[CurationFinding]], about: Mapping[str, str], excluded: Mapping[str, int],
@@ -98,22 +96,12 @@ def _section(check: str, findings: Sequence[CurationFinding], bars: Sequence[Bar
              names: Sequence[str]) -> Iterator[str]:  # fmt: skip
     gravest = sorted(findings, key=lambda finding: _ORDER.index(finding.severity))
     yield f"<h2 id='{check}'>{check}: {len(findings):,}</h2><p class=about>{html.escape(about)}</p>"
-    yield from map(_chart, bars)
+    yield from (f"<h3>{html.escape(one.title)}</h3>{value_bars(one.values)}" for one in bars)
     yield "<div class=cards>"
     yield from (_card(finding, sets, names) for finding in gravest[:_SHOWN])
     yield "</div>"
     if len(findings) > _SHOWN:
         yield f"<p class=about>and {len(findings) - _SHOWN:,} more in findings.jsonl</p>"
-
-
-def _chart(bars: Bars) -> str:
-    longest = max(bars.values.values(), default=0) or 1
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td><div class=bar style='width:{100 * value / longest:.2f}%'></div></td>"
-        f"<td class=number>{value:,.4g}</td></tr>"
-        for name, value in bars.values.items()
-    )
-    return f"<h3>{html.escape(bars.title)}</h3><table class=bars>{rows}</table>"
 
 
 def _card(finding: CurationFinding, sets: Sequence[ShardSet], names: Sequence[str]) -> str:

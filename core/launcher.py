@@ -19,7 +19,8 @@ from .run import RunFolder
 from .watch import EXIT_FILE
 from .worlds import Host
 
-_EXPORTED = ("DRIVETRAIN_", "DS_", "GLOO_", "NCCL_", "OMP_", "TORCH_", "HF_HUB_OFFLINE", "WANDB_MODE")
+_EXPORTED = ("DRIVETRAIN_", "DS_", "GLOO_", "NCCL_", "OMP_", "TORCH_", "HF_HUB_OFFLINE", "WANDB_MODE",
+             "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_ENTITY")  # fmt: skip
 """Beginnings of the variables that other hosts are given, beside those that the recipe names: settings, no secrets."""
 
 

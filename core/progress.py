@@ -70,7 +70,7 @@ class Progress:
 
     def _line(self) -> None:
         self._last_line, self._told = time.monotonic(), self.done
-        left = f", {_clock((self.total - self.done) / self.rate)} left" if self.total and self.rate > 0 else ""
+        left = f", {clock_text((self.total - self.done) / self.rate)} left" if self.total and self.rate > 0 else ""
         of = f"/{self.total}" if self.total else ""
         _plain(f"{self.what} {self.done}{of} {self.units}, {self.rate:.2f}/s{left}  {self._note}".rstrip())
 
@@ -79,7 +79,8 @@ def _plain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

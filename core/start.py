@@ -13,6 +13,7 @@ from .errors import PluginError, RecipeError, UserError
 from .manager import Controls, PluginManager, get_manager
 from .recipe import Recipe, compare, load_recipe
 from .run import RunFolder, append_record, host_name, package_versions, provenance
+from .sweep import leave_sweep, sweep_run
 from .watch import Stop
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def run_training(request: Request, controls: Controls, say: Callable[[str], None
     from .comm import Comm, rank_from_environment, world_from_environment
 
     plan: Plan | UserError | None = None
-    if rank_from_environment() == 0:
+    if rank_from_environment() > 0:
+        leave_sweep()
+    else:
         try:
             plan = _plan(request, controls, say)
         except UserError as error:
@@ -129,7 +132,7 @@ def _choose_checkpoint(folder: RunFolder, say: Callable[[str], None]) -> str | N
 def _run_folder(request: Request, recipe: Recipe) -> RunFolder:
     if request.run:
         return RunFolder(Path(request.run))
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = sweep_run() or datetime.now().strftime("%Y%m%d-%H%M%S")
     kind = "-dry" if request.dry_run else ""
     return RunFolder(Path("runs") / f"{Path(request.recipe).stem}{kind}-{stamp}")
 

@@ -9,22 +9,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .files import write_text
+from .pages import key_figures, table, write_page
 from .tasks import TASKS
 
 _MOST_BARS = 40
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.5em; margin-bottom: 0 } h2 { font-size: 1.15em; margin: 1.6em 0 .4em }
-.path { color: #666 } .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 12px }
-figure { margin: 0 } img { width: 100% } .key { display: flex; flex-wrap: wrap; gap: 8px 36px; margin: 1em 0 }
-.key div { color: #666 } .key b { display: block; font-size: 1.5em; color: #222 }
-table { border-collapse: collapse } td, th { padding: 2px 14px 2px 0; text-align: right } td:first-child, th:first-child
-{ text-align: left } th { border-bottom: 1px solid #bbb; font-weight: 600 } summary { cursor: pointer; color: #666 }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 12px }
+img { width: 100% } td, th { text-align: right } td:first-child, th:first-child { text-align: left }
+summary { cursor: pointer; color: var(--soft) }
 """
 
 
-def write_page(found: Mapping[str, Any], out: Path) -> None:
+def write_statistics(found: Mapping[str, Any], out: Path) -> None:
     """``found``: what `ShardSet.statistics` returns."""
     boxes = found.get("boxes") or {}
     sections = [
@@ -33,13 +29,9 @@ def write_page(found: Mapping[str, Any], out: Path) -> None:
         _section("boxes", _boxes(boxes)) if boxes.get("sizes") else "",
         _section("scenes, tags and pictures", _scenes(found)),
     ]  # fmt: skip
-    page = (
-        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{escape(found["path"])}</title>\n'
-        f'<style>{_STYLE}</style>\n<h1>Shard set</h1><div class="path">{escape(found["path"])}</div>\n'
-        f"{_key(found)}\n{''.join(sections)}</html>\n"
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page)
+    path = escape(found["path"])
+    body = f'<h1>Shard set</h1><div class="about">{path}</div>\n{_key(found)}\n{"".join(sections)}'
+    write_page(out, found["path"], body, _STYLE)
 
 
 def _key(found: Mapping[str, Any]) -> str:
@@ -51,7 +43,7 @@ def _key(found: Mapping[str, Any]) -> str:
         values["boxes to be ignored"] = boxes["ignored"]
     if found.get("damaged_frames"):
         values["damaged frames"] = found["damaged_frames"]
-    return '<div class="key">' + "".join(f"<div><b>{n:,}</b>{escape(name)}</div>" for name, n in values.items()) + "</div>"
+    return key_figures({name: f"{n:,}" for name, n in values.items()})
 
 
 def _section(title: str, parts: list[str]) -> str:
@@ -91,10 +83,7 @@ def _scenes(found: Mapping[str, Any]) -> list[str]:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    columns = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<details><summary>as a table</summary><table><tr>{columns}</tr>{body}</table></details>"
+    return f"<details><summary>as a table</summary>{table(head, rows)}</details>"
 
 
 # ---------------------------------------------------------------- plots

@@ -114,7 +114,8 @@ class Training:
         self._waited = 0.0
         self._counted: dict[str, float] = {}
         self._logged, self._since = self.step, time.monotonic()
-        self._tracker_ids: dict[str, str] = dict(resume.state.get("trackers", {})) if resume else {}
+        self._run_id = folder.info()["id"] if comm.is_main else ""
+        self._tracker_ids: dict[str, str] = _trackers_of(resume, self._run_id) if resume and comm.is_main else {}
         comm.together(lambda: self._open_data(resume))
         states = comm.all_gather(self.stream.state(self.step))
         comm.together(lambda: _check_agreement(states))
@@ -348,7 +349,7 @@ class Training:
         return {
             "step": step, "loader": self.stream.state(step), "seed": recipe.seed, "best": self.best,
             "tasks": recipe.tasks, "classes": recipe.classes, "recipe": recipe.resolved(),
-            "trackers": self._tracker_ids, "plugins": self.manager.digest(), "world": self.comm.world,
+            "trackers": self._tracker_ids, "run": self._run_id, "plugins": self.manager.digest(), "world": self.comm.world,
         }  # fmt: skip
 
     def _note_best(self, step: int) -> None:
@@ -412,6 +413,11 @@ def last_evaluation(folder: RunFolder) -> dict[str, Any]:
     """The newest evaluation on record, empty if there is none."""
     found = [record for record in folder.records() if record["kind"] == "evaluation"]
     return found[-1] if found else {}
+
+
+def _trackers_of(resume: Checkpoint, run: str) -> dict[str, str]:
+    """Trackers' own ids of this run; none where the weights are those of another, as a population's trials take them over."""
+    return dict(resume.state.get("trackers", {})) if resume.state.get("run", run) == run else {}
 
 
 def _check_agreement(states: list[dict[str, Any]]) -> None:

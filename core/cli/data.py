@@ -133,9 +133,9 @@ def stats(
         processes = workers or len(os.sched_getaffinity(0))
         found = opened.statistics(not index_only, lambda done, _: progress.advance(done), processes)
     if html is not None:
-        from ..stats_page import write_page
+        from ..stats_page import write_statistics
 
-        write_page(found, html)
+        write_statistics(found, html)
     print(json.dumps(found, indent=1)) if as_json else _print_statistics(shards, found)
     if html is not None and not as_json:
         print(f"\n{html}")

@@ -41,13 +41,14 @@ def launch(
     from ..recipe import load_recipe
     from ..run import RunFolder
     from ..supervise import Supervisor
+    from ..sweep import sweep_run
 
     if sum((ranks is not None and not slurm, hostfile is not None, slurm)) != 1:
         raise UserError("say where to run", remedy="--ranks N on this host, --hostfile FILE, or --slurm in an allocation")
     if with_ not in ("deepspeed", "torchrun") or (with_ == "torchrun" and ranks is None):
         raise UserError(f"--with {with_}: expected deepspeed, or torchrun with --ranks")
     loaded = load_recipe(recipe, overrides or ())
-    folder = run or Path("runs") / f"{Path(recipe).stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = run or Path("runs") / f"{Path(recipe).stem}-{sweep_run() or f'{datetime.now():%Y%m%d-%H%M%S}'}"
     words = _train_words(recipe, folder, allow, overrides or [])
     if hostfile is not None:
         make = _over_hosts(loaded, hostfile, folder, master_addr, words)

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,20 +141,40 @@ def importance(study: Path = _STUDY, as_json: bool = _JSON) -> None:
 
 
 @app.command()
+def page(
+    study: Path = _STUDY,
+    out: Path = typer.Option(None, "--out", help="The file; else page.html in the study's folder."),
+) -> None:
+    """A study to look at, as one HTML file: history, curves, rungs, importance, front, lineage, all trials."""
+    from ..search.page import write_study_page
+
+    out = out or study / "page.html"
+    write_study_page(_folder(study), out)
+    say(f"wrote {out}")
+
+
+class _Format(str, Enum):
+    csv = "csv"
+    optuna = "optuna"
+
+
+@app.command()
 def export(
     study: Path = _STUDY,
-    out: Path = typer.Option(None, "--out", help="The file; else it is printed."),
+    form: _Format = typer.Option(_Format.csv, "--format", help="A table, or an Optuna storage."),
+    out: Path = typer.Option(
+        None, "--out", help="The file; else a table is printed, a storage is optuna.db in the study's folder."
+    ),
 ) -> None:
-    """All trials as a CSV table: values, figures, outcome."""
-    about, ledger = _folder(study).read()
-    figures = [*about["objectives"], *about["limits"]]
-    head = ["trial", "state", "step", *figures, *about["parameters"], "origin", "why"]
-    with out.open("w", newline="") if out else _unclosed(sys.stdout) as file:
-        table = csv.writer(file)
-        table.writerow(head)
-        for t in ledger.trials:
-            row = [t.figures.get(name) for name in figures] + [_cell(t.values.get(name)) for name in about["parameters"]]
-            table.writerow([t.number, t.state, t.step, *row, t.origin, t.why])
+    """All trials: values, figures, outcomes; as a CSV table, or for optuna-dashboard."""
+    if form == _Format.csv:
+        _export_table(study, out)
+        return
+    from ..search.optuna_export import export_optuna
+
+    out = out or study / "optuna.db"
+    name = export_optuna(_folder(study), out)
+    say(f"wrote {out}, study {name}; look at it with: optuna-dashboard sqlite:///{out}")
 
 
 # ---------------------------------------------------------------- inside
@@ -173,6 +194,18 @@ def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) 
         say(f"best: trial {ledger.best.number}, {_figures(ledger, ledger.best)}; next: drivetrain train {folder / 'best.yaml'}")
     if study.signal is not None:
         raise typer.Exit(REQUEUE)
+
+
+def _export_table(study: Path, out: Path | None) -> None:
+    about, ledger = _folder(study).read()
+    figures = [*about["objectives"], *about["limits"]]
+    head = ["trial", "state", "step", *figures, *about["parameters"], "origin", "why"]
+    with out.open("w", newline="") if out else _unclosed(sys.stdout) as file:
+        table = csv.writer(file)
+        table.writerow(head)
+        for t in ledger.trials:
+            row = [t.figures.get(name) for name in figures] + [_cell(t.values.get(name)) for name in about["parameters"]]
+            table.writerow([t.number, t.state, t.step, *row, t.origin, t.why])
 
 
 def _folder(path: Path) -> StudyFolder:

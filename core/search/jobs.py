@@ -16,6 +16,7 @@ from ..launcher import Command, free_port, local_command
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
 from ..supervise import clear_shared_memory, end_session
+from ..sweep import outside_sweep
 from ..watch import EXIT_FILE
 from . import trials as t
 from .asking import figures_of
@@ -34,7 +35,7 @@ class OwnedJob:
         self.run, self.log = run, log
         self._folder = RunFolder(run)
         study = run.resolve().parents[2].name
-        self._folder.make(name=f"{study}-{run.parent.name}", group=study, job_type="trial")
+        self._folder.make(name=f"{study}-{run.parent.name}{run.name.removeprefix('run')}", group=study, job_type="trial")
         self._folder.stop_file.unlink(missing_ok=True)
         self._folder.exit_file.unlink(missing_ok=True)
         self._size, self._log_from = -1, log.stat().st_size if log.is_file() else 0
@@ -43,9 +44,10 @@ class OwnedJob:
         several = local_command(ranks, free_port(), "deepspeed", words, chosen=_GPUS in environment)
         command = alone if ranks == 1 else several
         added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
+        environment = {**outside_sweep(dict(os.environ)), **command.environment, **added, **environment}
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                command.words, env={**os.environ, **command.environment, **added, **environment}, stdin=subprocess.DEVNULL,
+                command.words, env=environment, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

@@ -48,6 +48,7 @@ def _ped_anova(trials: Sequence[Trial], step: int, parameters: Sequence[str]) ->
         else:
             told[name] = [json.dumps(v, sort_keys=True) for v in values]
             distributions[name] = CategoricalDistribution(sorted(set(told[name])))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental
         study = optuna.create_study()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -168,6 +168,17 @@ class Space:
                 raise UserError(f"no parameter {name!r} in the space", where=where, near=near_matches(name, self._by_name))
             if not self[name].admits(value):
                 raise UserError(f"{name}: expected {self[name].told()}, not {json.dumps(value)}", where=where)
+
+
+def space_as_json(space: Space) -> list[dict[str, Any]]:
+    """As a study's journal keeps it."""
+    return [asdict(parameter) for parameter in space.parameters]
+
+
+def space_from(written: Iterable[Mapping[str, Any]]) -> Space:
+    """What `space_as_json` gave."""
+    parts = ({**p, "choices": tuple(p["choices"]), "when": tuple((k, tuple(v)) for k, v in p["when"])} for p in written)
+    return Space(tuple(Parameter(**part) for part in parts))
 
 
 def key_of(values: Values) -> str:

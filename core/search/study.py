@@ -6,6 +6,7 @@
     recipe.yaml           the recipe with all that it extends and the command line said: what the study goes on with
     trials/00012/         a trial: recipe.yaml, run/ (a run's folder; run-1/ after it took over another's weights), log
     best.yaml             the best trial so far as a recipe that `drivetrain train` runs
+    page.html             what `drivetrain search page` leaves
     stop                  whoever writes it makes all trials save and leave
 """
 
@@ -23,13 +24,14 @@ from ..manager import get_manager
 from ..recipe import Chosen, Recipe, compare, load_recipe
 from ..recipe_sources import write_yaml
 from .asking import Asked, check_figures, check_population, choose_algorithm, read_search, told, trial_recipe
+from .board import Board
 from .contracts import ExecutorContext, TrialExecutor
 from .controller import Controller, Limits
 from .journal import Journal, read_journal
 from .lease import Lease
 from .ledger import Ledger
 from .proposer import Proposer
-from .space import Values
+from .space import Values, space_as_json
 from .trials import OUTCOMES, PAUSED, Objectives, Trial
 
 LAYOUT = 1
@@ -82,7 +84,8 @@ class Study:
     """A study that this process runs: made new, or gone on with. Raises UserError before anything is started."""
 
     def __init__(self, recipe: Recipe, folder: Path, say: Callable[[str], None], words: Sequence[str] = ()):
-        self.asked, self.folder, self.say = read_search(recipe), StudyFolder(folder), say
+        self.asked, self.folder, self._say = read_search(recipe), StudyFolder(folder), say
+        self.board: Board | None = None
         check_figures(self.asked)
         if self.asked.scheduler.found.declaration.changes_trials:
             check_population(self.asked)
@@ -91,7 +94,7 @@ class Study:
         self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
         self.lease = Lease(folder)
         self.signal: int | None = None
-        say(f"study {folder}: {_summary(self.asked, self.algorithm, why)}")
+        self.say(f"study {folder}: {_summary(self.asked, self.algorithm, why)}")
 
     def run(self) -> str:
         """Until it is over or told to rest; returns why."""
@@ -104,11 +107,13 @@ class Study:
                 Ledger(self.asked.objectives), journal, self._proposer(), self.scheduler, self.executor, self._limits(),
                 self._refusal, self._tell, self._asked_to_stop,
             )  # fmt: skip
-            why = self.controller.run()
+            with self._board() as self.board:
+                why = self.controller.run()
             self._write_best()
             journal.close()
             return why
         finally:
+            self.board = None
             self.lease.release()
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -116,6 +121,15 @@ class Study:
     @property
     def ledger(self) -> Ledger:
         return self.controller.ledger
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the table while there is one."""
+        (self.board.say if self.board is not None else self._say)(text)
+
+    def _board(self) -> Board:
+        limits, pauses_end = self._limits(), not self.asked.scheduler.found.declaration.changes_trials
+        steps, rungs = self.asked.recipe.train.steps, self.scheduler.rungs
+        return Board(steps, rungs, limits.trials, limits.seconds, pauses_end, self._say)
 
     def _hear(self, number: int, _: object) -> None:
         """The first signal makes the trials save and leave, a second SIGINT ends at once."""
@@ -155,7 +169,7 @@ class Study:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}
             record = {"kind": "study", "layout": LAYOUT, "objectives": dict(objectives.directions), "limits": limits,
                       "steps": self.asked.recipe.train.steps, "parameters": [p.name for p in self.asked.space.parameters],
-                      "rungs": list(self.scheduler.rungs)}  # fmt: skip
+                      "space": space_as_json(self.asked.space), "rungs": list(self.scheduler.rungs)}  # fmt: skip
             journal.append(record)
             journal.commit()
 
@@ -192,6 +206,9 @@ class Study:
         write_text(path, write_yaml(trial_recipe(self.asked.recipe, values).resolved()))
 
     def _asked_to_stop(self) -> str | None:
+        """Asked in every round of the controller."""
+        if self.board is not None:
+            self.board.show(self.ledger, self.ledger.before + self.executor.clock())
         if self.signal is not None:
             return f"{signal.Signals(self.signal).name} came"
         return "it was told to stop" if self.folder.stop_file.exists() else None

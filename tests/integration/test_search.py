@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SMALL, drivetrain
 from integration.test_bad_input import refused
+from unit.test_tracker_wandb import recorded
 
 from drivetrain import Ended, ExecutorContext, Job, Report, open_run
 from drivetrain.manager import Controls, get_manager
@@ -71,6 +72,12 @@ def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     refused(drivetrain("search", "importance", study), "fewer than 8 trials")
 
 
+def tracked(run: Path) -> dict[str, list]:
+    """What W&B recorded of a run, offline."""
+    (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    return recorded(run, log.stem.removeprefix("run-"))[0]
+
+
 def ended(executor: LocalExecutor) -> list[Report | Ended]:
     """What a job told until its end."""
     events: list = []
@@ -83,7 +90,7 @@ def ended(executor: LocalExecutor) -> list[Report | Ended]:
 
 def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_path):
     """The rate that the optimizer has after loading is that of the new values; nothing is trained again."""
-    base = load_recipe(recipe, (), get_manager(Controls(files=(str(PLUGIN),), allowed=())))
+    base = load_recipe(recipe, ["tracker={wandb: {mode: offline}}"], get_manager(Controls(files=(str(PLUGIN),), allowed=())))
 
     def write(values, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +107,10 @@ def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_pat
     events = ended(executor)
     assert [(e.step if isinstance(e, Report) else e.how) for e in events] == [2, "reached"], events
     donor, taker = (open_run(tmp_path / "trials" / name) for name in ("00000/run", "00001/run-1"))
+    filed = [tracked(tmp_path / "trials" / name)["run"][0] for name in ("00000/run", "00001/run-1")]
+    assert [(one["run_group"], one["job_type"]) for one in filed] == [(tmp_path.name, "trial")] * 2
+    assert filed[0]["run_id"] != filed[1]["run_id"], "it goes on from the other's weights, not with its curves"
+    assert filed[1]["display_name"].endswith("00001-1")
     [first], [second] = ([r for r in run.records() if r["kind"] == "training"] for run in (donor, taker))
     assert (first["step"], second["step"]) == (1, 2)
     assert second["lr"] / first["lr"] == pytest.approx(2 * 5e-3 / 1e-3), (
