@@ -115,7 +115,7 @@ if TYPE_CHECKING:
         TrialExecutor,
         TrialScheduler,
     )
-    from .search.jobs import OwnedJob, job_evaluations, local_gpus
+    from .search.jobs import JobFiles, OwnedJob, job_evaluations, local_gpus
     from .search.space import Parameter, Space, Values, key_of
     from .search.trials import Ended, Event, Job, LossVector, Move, Report, Trial
     from .seeding import Rng, hash_array, hash_key
@@ -156,7 +156,7 @@ _HOMES = {
     "sampling": "sample_at_original",
     "saving": "FragmentWriter",
     "search.contracts": "AlgorithmContext ExecutorContext SchedulerContext SearchAlgorithm TrialExecutor TrialScheduler",
-    "search.jobs": "OwnedJob job_evaluations local_gpus",
+    "search.jobs": "JobFiles OwnedJob job_evaluations local_gpus",
     "search.space": "Parameter Space Values key_of",
     "search.trials": "Ended Event Job LossVector Move Report Trial",
     "seeding": "Rng hash_array hash_key",
