@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     )
     from .geometry import Optics, View, clip_line, map_boxes
     from .lanes import Lanes, lanes_from_json, lanes_to_json
+    from .launcher import exported
     from .layouts import (
         check_files,
         check_layout,
@@ -139,6 +140,7 @@ _HOMES = {
     "decode_key encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "Optics View clip_line map_boxes",
     "lanes": "Lanes lanes_from_json lanes_to_json",
+    "launcher": "exported",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
     "read_table",
     "mask_losses": "MaskLoss",
