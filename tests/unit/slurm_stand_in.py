@@ -130,9 +130,9 @@ def sacct(words):
 
 
 def srun(words):
-    """Of the words behind its own options, those behind the interpreter's: they go to $STAND_IN_RUNS."""
+    """What `drivetrain` would be told goes to $STAND_IN_RUNS."""
     (HOME / f"srun-{os.getpid()}").write_text(json.dumps([words, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]]))
-    os.execv(os.environ["STAND_IN_RUNS"], [os.environ["STAND_IN_RUNS"], *options(words)[1]])
+    os.execv(os.environ["STAND_IN_RUNS"], [os.environ["STAND_IN_RUNS"], *words[words.index("drivetrain") + 1 :]])
 
 
 def scontrol(words):

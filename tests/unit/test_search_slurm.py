@@ -135,7 +135,7 @@ def test_no_decision_without_an_answer(home, tmp_path):
     (home / "squeue-fails").touch()
     said: list[str] = []
     one.context = context(tmp_path, say=said.append)
-    assert not has_ended(one.poll() + one.poll())
+    assert not has_ended(events_until(one, lambda _: said) + one.poll())
     assert len(said) == 1 and "Unable to contact" in said[0]
     (home / "squeue-fails").unlink()
     assert events_until(one, has_ended)[-1] == Ended(0, "reached", "")
@@ -151,7 +151,7 @@ def test_ends_that_slurm_has_forgotten(home, tmp_path, monkeypatch):
     (home / "no-accounting").touch()
     one.start(Job(1, {"do": "diverged"}, 4))
     assert events_until(one, has_ended)[-1].how == "diverged"
-    one.start(Job(2, {"do": "NODE_FAIL"}, 4))
+    one.start(Job(2, {"do": "NODE_FAIL", "seconds": 0.5}, 4))
     (one.files.folder(2) / "slurm-exit").mkdir()  # nowhere to leave the code
     end = events_until(one, has_ended)[-1]
     assert end.how == "crashed" and "knows nothing of job 3" in end.why
@@ -188,8 +188,10 @@ def test_stopping_is_asked_for_then_made(home, tmp_path, monkeypatch):
         one.start(job)
     await_(lambda: all((one.files.run(job) / "began").exists() for job in (fine, hung)))
     events_until(one, lambda _: len(one.queue.answer.jobs) == 3)
-    for number in range(3):
-        one.stop(number, "enough")
+    one.stop(2, "enough")
+    await_(lambda: jobs(home)[2]["state"] == "CANCELLED")
+    one.stop(0, "enough")
+    one.stop(1, "enough")
     ends = {e.number: e for e in events_until(one, lambda es: sum(isinstance(e, Ended) for e in es) == 3)}
     assert [ends[n].how for n in range(3)] == ["left"] * 3
     assert [job["state"] for job in jobs(home)] == ["FAILED", "CANCELLED", "CANCELLED"]
