@@ -22,12 +22,10 @@ from drivetrain.plugins.hpo.ray_executor import NAMESPACE, RayExecutor  # noqa: 
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Two CPUs, whatever there are; workers find what the tests import."""
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+def cluster():
+    """Two CPUs, whatever there are."""
     ray.init(num_cpus=2, num_gpus=0, namespace=NAMESPACE, include_dashboard=False, log_to_driver=False,
-             object_store_memory=80_000_000, runtime_env={"env_vars": paths})  # fmt: skip
+             object_store_memory=80_000_000)  # fmt: skip
     yield
     ray.shutdown()
 
@@ -62,11 +60,11 @@ def test_a_study_fills_the_cluster_and_outcomes_are_told_apart(executor):
 def test_a_controller_that_comes_back_finds_its_trials(executor):
     before, job, never = executor(), Job(0, {"do": "fine", "seconds": 1}, 4), Job(1, {"do": "fine"}, 4)
     before.start(job)
-    await_(lambda: (before.files.run(job) / "began").exists())
+    await_(lambda: (before.files.run(job) / "began").exists(), 120)
     before.close()
     after = executor()
     assert after.recover([job, never]) == [Ended(1, "left", "the controller was gone")]
-    report, end = events_until(after, has_ended)
+    report, end = events_until(after, has_ended, 120)
     assert (report.step, end) == (4, Ended(0, "reached", ""))
     assert (after.files.run(job) / "began").read_text().count("\n") == 1
 
@@ -75,25 +73,25 @@ def test_a_killed_worker_is_a_crash_and_its_ranks_are_gone_before_it_is_told(exe
     one, job = executor(), Job(0, {"do": "hangs", "seconds": 1}, 1000)
     one.start(job)
     began = one.files.run(job) / "began"
-    await_(lambda: began.exists() and began.read_text())
+    await_(lambda: began.exists() and began.read_text(), 120)
     rank = int(began.read_text())
     worker = int(Path(f"/proc/{rank}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(worker, signal.SIGKILL)
-    end = events_until(one, has_ended)[-1]
+    end = events_until(one, has_ended, 120)[-1]
     assert end.how == "crashed" and "Ray worker is gone" in end.why
     assert not Path(f"/proc/{rank}").exists() or "Z" in Path(f"/proc/{rank}/stat").read_text().split()[2]
     again = Job(0, {"do": "fine"}, 4, attempt=1)
     (one.files.folder(0) / "recipe.yaml").unlink()
     one.start(again)
-    assert events_until(one, has_ended)[-1].how == "reached"
+    assert events_until(one, has_ended, 120)[-1].how == "reached"
 
 
 def test_stopping_is_asked_for(executor):
     one, job = executor(), Job(0, {"do": "fine", "seconds": 0.1}, 1000)
     one.start(job)
-    await_(lambda: (one.files.run(job) / "began").exists())
+    await_(lambda: (one.files.run(job) / "began").exists(), 120)
     began = time.monotonic()
     one.stop(0, "enough")
-    events = events_until(one, has_ended)
+    events = events_until(one, has_ended, 120)
     assert events[-1].how == "left" and not any(isinstance(e, Report) for e in events)
     assert time.monotonic() - began < 60
