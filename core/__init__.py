@@ -32,6 +32,7 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
+    from .box_overlap import box_overlap
     from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
     from .comm import Comm, local_world_from_environment
     from .config import MaskLossConfig, PluginConfig
@@ -96,7 +97,7 @@ if TYPE_CHECKING:
     )
     from .mask_losses import MaskLoss
     from .metric import PictureMetric
-    from .model import Losses, Model, ModelContext, loss_terms, total_loss
+    from .model import Losses, Model, ModelContext, block_names, loss_terms, total_loss
     from .notebook import open_recipe, open_run, open_shards
     from .official import official_pairs, read_official_json, wrong_json, wrong_line
     from .overlay import Overlay, OverlayWriter, class_info, key_hashes
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
+    "box_overlap": "box_overlap",
     "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
     "comm": "Comm local_world_from_environment",
     "config": "MaskLossConfig PluginConfig",
@@ -145,7 +147,7 @@ _HOMES = {
     "read_table",
     "mask_losses": "MaskLoss",
     "metric": "PictureMetric",
-    "model": "Losses Model ModelContext loss_terms total_loss",
+    "model": "Losses Model ModelContext block_names loss_terms total_loss",
     "official": "official_pairs read_official_json wrong_json wrong_line",
     "overlay": "Overlay OverlayWriter class_info key_hashes",
     "notebook": "open_recipe open_run open_shards",

@@ -325,7 +325,7 @@ class Scorer(Protocol):
 @dataclass(frozen=True)
 class TrackerContext:
     """``run_dir``; ``name`` of the run; ``recipe`` resolved, without secrets; ``resume_id`` of the tracker's own run if
-    one goes on; ``job_type`` train or eval; per task the ``classes``; ``about`` provenance to be shown as notes."""
+    one goes on; ``job_type`` train, eval or trial; per task the ``classes``; ``about`` provenance to be shown as notes."""
 
     run_dir: Path
     name: str

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr
-from importlib.util import find_spec
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,13 @@ from torch import Tensor, nn
 
 from .batch import normalise_images
 from .errors import UserError
+from .exported import Run, check_runtime, open_graph
 from .files import write_aside, write_json
-from .model import Model
+from .model import Model, named_outputs
 from .predictor import Predictor
 from .train import data_spec
 
 FORMATS = ("onnx", "torch-export")
-Run = Callable[[Tensor], list[np.ndarray]]
 
 
 def export_model(predictor: Predictor, format: str, out: Path, size: tuple[int, int] | None = None, frames: int = 4,
@@ -37,84 +35,86 @@ def export_model(predictor: Predictor, format: str, out: Path, size: tuple[int, 
     is missing; then nothing is written."""
     check_runtime(format)
     model = predictor.model.cpu().eval()
-    module = _module_of(model)
-    pictures = [_resized(one, size) for one in validation_pictures(predictor, frames)]
-    if not pictures:
+    module = module_of(model)
+    inputs = list(validation_inputs(predictor, frames, size))
+    if not inputs:
         raise UserError("the recipe's validation set has no pictures to check the export on", remedy="name another data.val")
-    inputs = [normalise_images(one, *model.normalisation()).contiguous() for one in pictures]
     with torch.no_grad():
-        said = [module(one) for one in inputs]
-    eager, names = [_arrays(one) for one in said], output_names(module, said[0])
+        said = [named_outputs(module, module(one)) for one in inputs]
+    eager, names = [[value.numpy() for value in one.values()] for one in said], list(said[0])
+    graph = _graph(format, module, inputs[0], names)
     differences: dict[str, float] = {}
 
     def write(aside: str) -> None:
-        _write(format, module, inputs[0], names, aside)
-        differences.update(_differences(_OPEN[format](aside), inputs, eager, names, tolerance))
+        Path(aside).write_bytes(graph)
+        differences.update(_differences(open_graph(format, Path(aside)), inputs, eager, names, tolerance))
 
-    write_aside(out, write)
-    about = _about(predictor, model, format, inputs[0], names, eager[0])
-    about["check"] = {"frames": len(inputs), "max_abs_difference": differences, "tolerance": tolerance}
-    write_json(out.with_name(out.name + ".json"), about)
+    with writing(out):
+        write_aside(out, write)
+        about = _about(predictor, model, format, inputs[0], names, eager[0])
+        about["check"] = {"frames": len(inputs), "max_abs_difference": differences, "tolerance": tolerance}
+        write_json(out.with_name(out.name + ".json"), about)
     return about
 
 
-def check_runtime(format: str) -> None:
-    """Raises UserError where what writes and checks ``format`` is not installed."""
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if format == "onnx" and find_spec(name) is None]
-    if missing:
-        raise UserError(f"ONNX needs {', '.join(missing)}", remedy="pip install 'drivetrain[onnx]'")
-
-
-def validation_pictures(predictor: Predictor, count: int) -> list[Tensor]:
-    """uint8 [1, H, W, 3]: the first pictures of the recipe's validation set after its transforms."""
-    stream = predictor.stream(data_spec(predictor.recipe, "val"))
-    found: list[Tensor] = []
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Raises UserError where ``file`` cannot be written."""
     try:
-        for batch in islice(stream, count):
-            found += [] if batch.filler else list(batch.camera.images.clone().split(1))
+        yield
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror or error}",
+                        remedy="make room, or name another place") from error  # fmt: skip
+
+
+def validation_inputs(predictor: Predictor, count: int, size: tuple[int, int] | None = None, spread: bool = False
+                      ) -> Iterator[Tensor]:  # fmt: skip
+    """float32 [1, 3, H, W], normalised: the first pictures of the recipe's validation set after its transforms, or ``spread``
+    over it; stretched to ``size`` (height, width), by default the first one's."""
+    stream = predictor.stream(data_spec(predictor.recipe, "val"))
+    over, taken = len(stream) if spread else 1, 0
+    try:
+        for number, batch in enumerate(stream, start=1):
+            due = min(count, -(-count * number // over)) - taken
+            pictures = () if batch.filler else batch.camera.images[:due].clone().split(1)
             batch.release()
+            for picture in pictures:
+                size = size or (picture.shape[1], picture.shape[2])
+                yield normalise_images(_resized(picture, size), *predictor.model.normalisation()).contiguous()
+            taken += len(pictures)
+            if taken == count:
+                break
     finally:
         stream.close()
-    return found[:count]
 
 
-def _resized(picture: Tensor, size: tuple[int, int] | None) -> Tensor:
-    if size is None or size == tuple(picture.shape[1:3]):
+def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    if size == tuple(picture.shape[1:3]):
         return picture
     planes = F.interpolate(picture.permute(0, 3, 1, 2).float(), size, mode="bilinear", antialias=True)
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _module_of(model: Model) -> nn.Module:
+def module_of(model: Model) -> nn.Module:
     """What is exported."""
     try:
         return model.export_module()
     except NotImplementedError as error:
-        raise UserError(f"this model cannot be exported: {error}", remedy="its plugin must implement export_module") from error
-
-
-def output_names(module: nn.Module, said: Any) -> list[str]:
-    """What the outputs are called: as the module's ``outputs`` tell, else by the keys of what it ``said``, else by number."""
-    if outputs := getattr(module, "outputs", ()):
-        return list(outputs)
-    return list(said) if isinstance(said, Mapping) else [f"output_{n}" for n in range(len(_arrays(said)))]
-
-
-def _arrays(out: Any) -> list[np.ndarray]:
-    tensors = list(out.values()) if isinstance(out, Mapping) else [out] if isinstance(out, Tensor) else list(out)
-    return [tensor.detach().numpy() for tensor in tensors]
+        raise UserError(f"this model cannot be exported: {error}", remedy="road_detector, road_multitask and torchvision's "
+                        "segmentation networks can; a model of a plugin must have export_module") from error  # fmt: skip
 
 
 # ---------------------------------------------------------------- formats
 
 
-def _write(format: str, module: nn.Module, example: Tensor, names: Sequence[str], path: str) -> None:
-    """Raises UserError where torch cannot follow the model, whose exporters have no error of their own for that."""
+def _graph(format: str, module: nn.Module, example: Tensor, names: Sequence[str]) -> bytes:
+    """What the file holds. Raises UserError where torch cannot follow the model: its exporters have no error of their own for
+    that."""
     try:
         # Torch's exporters tell of their own deprecations, and print the whole graph where they cannot go on.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            _WRITE[format](module, example, names, path)
+            return _GRAPH[format](module, example, names)
     except Exception as error:
         why = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
         raise UserError(f"torch.export cannot follow this model: {why}",
@@ -122,31 +122,20 @@ def _write(format: str, module: nn.Module, example: Tensor, names: Sequence[str]
                         "export_module must leave that to who runs the graph, as road_detector's does") from error  # fmt: skip
 
 
-def _write_onnx(module: nn.Module, example: Tensor, names: Sequence[str], path: str) -> None:
-    torch.onnx.export(module, (example,), path, input_names=["images"], output_names=list(names), dynamo=True,
-                      external_data=False, verbose=False)  # fmt: skip
+def _onnx(module: nn.Module, example: Tensor, names: Sequence[str]) -> bytes:
+    program = torch.onnx.export(module, (example,), input_names=["images"], output_names=list(names), dynamo=True,
+                                verbose=False)  # fmt: skip
+    assert program is not None
+    return program.model_proto.SerializeToString()
 
 
-def _write_program(module: nn.Module, example: Tensor, names: Sequence[str], path: str) -> None:
-    with open(path, "wb") as file:  # by its name it would want .pt2
-        torch.export.save(torch.export.export(module, (example,)), file)
+def _program(module: nn.Module, example: Tensor, names: Sequence[str]) -> bytes:
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(module, (example,)), file)
+    return file.getvalue()
 
 
-def _open_onnx(path: str) -> Run:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images.numpy()})
-
-
-def _open_program(path: str) -> Run:
-    with open(path, "rb") as file:
-        module = torch.export.load(file).module()
-    return lambda images: _arrays(module(images))
-
-
-_WRITE = {"onnx": _write_onnx, "torch-export": _write_program}
-_OPEN: dict[str, Callable[[str], Run]] = {"onnx": _open_onnx, "torch-export": _open_program}
+_GRAPH = {"onnx": _onnx, "torch-export": _program}
 
 
 def _differences(run: Run, inputs: Sequence[Tensor], eager: Sequence[Sequence[np.ndarray]], names: Sequence[str],
@@ -170,8 +159,8 @@ def _about(predictor: Predictor, model: Model, format: str, example: Tensor, nam
            outputs: Sequence[np.ndarray]) -> dict[str, Any]:  # fmt: skip
     mean, std = model.normalisation()
     return {
-        "run": predictor.folder.info()["id"], "step": predictor.checkpoint.step, "format": format,
-        "model": predictor.recipe.plugins["model"].found.declaration.name, "torch": torch.__version__,
+        "run": predictor.folder.info()["id"], "step": predictor.checkpoint.step, "weights": predictor.weights,
+        "format": format, "model": predictor.name, "torch": torch.__version__,
         "tasks": list(predictor.recipe.tasks), "classes": {t: list(names) for t, names in predictor.recipe.classes.items()},
         "input": {"name": "images", "shape": list(example.shape), "dtype": "float32", "channels": "RGB",
                   "normalisation": {"formula": "(x / 255 - mean) / std", "mean": list(mean), "std": list(std)}},

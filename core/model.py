@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class Model(nn.Module):
         """The weights that this model's library publishes under a name, for ``model.init_from``; None if it knows none."""
         return None
 
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``weights`` that were read for ``model.init_from``, by this model's names where its library has others for them."""
+        return weights
+
     def layer_names(self) -> list[str]:
         """The modules, from the input to the output, whose learning rates ``optimizer.layer_decay`` lets fall towards the
         input. By default the model's blocks (`block_names`)."""
@@ -56,6 +60,11 @@ class Model(nn.Module):
         its attribute ``outputs``, if it has one."""
         raise NotImplementedError(f"{type(self).__name__} has no export")
 
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        """Predictions from what `export_module` gives of the batch's pictures, by the outputs' names: of `predict` what comes
+        after the network, so that an exported file can be evaluated."""
+        raise NotImplementedError(f"{type(self).__name__} cannot read what its export gives")
+
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(mean, std) of R, G, B in 0..1 by which the pictures of `export_module` are normalised: (x / 255 - mean) / std."""
         return IMAGENET_MEAN, IMAGENET_STD
@@ -63,6 +72,20 @@ class Model(nn.Module):
     def forward(self, batch: Batch):
         """Losses in training mode, predictions otherwise: the one door through which an engine calls a model."""
         return self.losses(batch) if self.training else self.predict(batch)
+
+
+def named_outputs(module: nn.Module, said: Any) -> dict[str, Tensor]:
+    """What a module of `Model.export_module` said, by name: as its ``outputs`` tell, else by the keys of a mapping, else by
+    number."""
+    values = values_of(said)
+    keys = said if isinstance(said, Mapping) else [f"output_{n}" for n in range(len(values))]
+    names = getattr(module, "outputs", ()) or keys
+    return dict(zip(names, values, strict=True))
+
+
+def values_of(said: Any) -> list[Tensor]:
+    """The tensors of a mapping, a sequence or a single one, in order."""
+    return list(said.values()) if isinstance(said, Mapping) else [said] if isinstance(said, Tensor) else list(said)
 
 
 def block_names(module: nn.Module, prefix: str = "") -> list[str]:

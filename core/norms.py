@@ -18,6 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 Norm = Literal["batch", "sync", "frozen", "group"]
 
 _AFFINE = ("weight", "bias")
+_EPS = 1e-5
+"""Of transformers' frozen norms, which do not tell it."""
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -129,8 +131,8 @@ def freeze_norms(model: nn.Module, names: set[str]) -> None:
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Torchvision's frozen one is known by its name: it has no base in common with the others."""
-    return isinstance(module, _BatchNorm) or type(module).__name__ == "FrozenBatchNorm2d"
+    """Frozen ones, torchvision's and transformers', are known by their names: they have no base in common with the others."""
+    return isinstance(module, _BatchNorm) or type(module).__name__.endswith("FrozenBatchNorm2d")
 
 
 def _replace(model: nn.Module, make: Callable[[nn.Module], nn.Module]) -> None:
@@ -141,7 +143,20 @@ def _replace(model: nn.Module, make: Callable[[nn.Module], nn.Module]) -> None:
             if child is not None and is_batch_norm(child):
                 if child not in made:
                     made[child] = make(child)
+                    if made[child] is not child:
+                        _keep_activation(made[child], child)
                 parent._modules[name] = made[child]
+
+
+def _keep_activation(new: nn.Module, old: nn.Module) -> None:
+    """Norms of timm drop out and activate what they give, and so must what takes their place."""
+    if isinstance(activation := getattr(old, "act", None), nn.Module):
+        new.act, new.drop = activation, getattr(old, "drop", nn.Identity())
+        new.register_forward_hook(_activate)
+
+
+def _activate(module: Any, inputs: Any, output: Tensor) -> Tensor:
+    return module.act(module.drop(output))
 
 
 def _made(old: nn.Module, norm: Norm) -> nn.Module:
@@ -156,7 +171,7 @@ def _made(old: nn.Module, norm: Norm) -> nn.Module:
 def _batch_norm(kind: type[BatchNorm], old: Any) -> nn.Module:
     """``old`` as ``kind``, with its own parameters, statistics and mode."""
     affine, tracked = getattr(old, "weight", None) is not None, getattr(old, "running_mean", None) is not None
-    new = kind(_channels(old), old.eps, getattr(old, "momentum", 0.1), affine, tracked)
+    new = kind(_channels(old), getattr(old, "eps", _EPS), getattr(old, "momentum", 0.1), affine, tracked)
     _adopt(new, old)
     for name in _STATISTICS:
         if tracked and getattr(old, name, None) is not None:
@@ -166,7 +181,7 @@ def _batch_norm(kind: type[BatchNorm], old: Any) -> nn.Module:
 
 def _group_norm(old: Any) -> nn.Module:
     channels = _channels(old)
-    new = nn.GroupNorm(groups_of(channels), channels, old.eps, getattr(old, "weight", None) is not None)
+    new = nn.GroupNorm(groups_of(channels), channels, getattr(old, "eps", _EPS), getattr(old, "weight", None) is not None)
     _adopt(new, old)
     return new.train(old.training)
 

@@ -21,7 +21,7 @@ from .prediction import Prediction
 from .recipe import Recipe
 from .run import RunFolder
 from .slices import Slices
-from .tiles import tiled
+from .tiles import Predict, tiled
 from .train import build_loader, build_model, data_spec
 
 
@@ -39,7 +39,13 @@ class Predictor:
         # Rank 0 chooses: the run may be training, and its newest checkpoint another one a moment later.
         chosen = comm.together(lambda: find_checkpoint(folder.checkpoints, which, say).path if comm.is_main else None)
         self.checkpoint = Checkpoint(comm.broadcast(chosen), content=False)
+        self.weights = "ema" if not raw and self.checkpoint.names("ema") else "raw"
         self.model = build_model(self.recipe, say, self.checkpoint, "weight" if raw else "ema").to(comm.device).eval()
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.recipe.plugins["model"].found.declaration.name
 
     def __call__(self, batch: Batch) -> list[Prediction]:
         device = self.comm.device
@@ -47,14 +53,15 @@ class Predictor:
             return self.model(batch.to(device))
 
     def evaluate(self, out: Path, split: str = "val", spec: DataSpec | None = None, panels: int = 0,
-                 metrics: Mapping[str, Metric] | None = None, slices: Slices | None = None
+                 metrics: Mapping[str, Metric] | None = None, slices: Slices | None = None, predict: Predict | None = None,
                  ) -> tuple[dict[str, Any], list[Panel]]:  # fmt: skip
         """Predict a split of the recipe, or what ``spec`` says, into a prediction set at ``out``, and score it with
-        ``metrics`` (`drivetrain.evaluate`)."""
+        ``metrics`` (`drivetrain.evaluate`). ``predict``: what does it in the model's place."""
         stream = self.stream(spec or data_spec(self.recipe, split))
         about = {"run": self.folder.info()["id"], "step": self.checkpoint.step, "classes": self.recipe.classes, "split": split}
         try:
-            return evaluate(tiled(self, self.recipe), stream, metrics or {}, self.comm, out, about, panels, slices=slices)
+            whole = tiled(predict or self, self.recipe)
+            return evaluate(whole, stream, metrics or {}, self.comm, out, about, panels, slices=slices)
         finally:
             stream.close()
 

@@ -68,7 +68,7 @@ class Recipe:
     ``sections``: typed, defaults filled in, plugins by their full names. ``model``, ``optimizer``: what the core knows of
     them. ``classes`` of each task. ``transforms``, ``metrics``, ``trackers``: by name, in their order. ``origins``: dotted key
     of each resolved value -> where it is from. ``notes``: what merging left out, and what a reader of the values would not
-    see. ``written``: the text of the file.
+    see. ``written``: the text of the file, those of the files that it extends as comments after it.
     """
 
     sections: Sections
@@ -464,8 +464,7 @@ def _normalised(sections: Sections, classes: Classes, model: ModelKeys, optimize
 
 
 def _scaling_notes(optimizer: OptimizerKeys, batch: BatchSection) -> Iterator[str]:
-    if optimizer.reference_batch is not None:
-        factor = optimizer.lr_factor(batch.global_)
+    if (factor := optimizer.lr_factor(batch.global_)) != 1:
         yield (f"optimizer.lr is multiplied by {factor:.4g}: {optimizer.lr_scaling} scaling from a batch of "
                f"{optimizer.reference_batch} to batch.global {batch.global_}")  # fmt: skip
 

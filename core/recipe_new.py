@@ -1,4 +1,4 @@
-"""A first recipe for a shard set, written after the shipped one of the same task."""
+"""A first recipe for a shard set, written after the shipped pattern of its task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import DataError, UserError, near_matches
 from .manager import PluginManager
-from .recipe_sources import flow, read_recipe, shipped_recipes
+from .recipe_sources import flow, read_recipe, shipped_patterns
 
 _KEPT = ("precision", "parallelism", "optimizer", "lr_schedule")
 _STRIDE, _LONG_SIDE, _PASSES = 32, 640, 30
@@ -44,23 +44,15 @@ def _folders(data: Path) -> dict[str, Path]:
 
 
 def _pattern(task: str, manager: PluginManager) -> dict[str, Any]:
-    """The shipped recipe of ``task``, unresolved; where there is none, any model that does it and its metrics."""
-    for name in shipped_recipes():
-        plain: dict[str, Any] = read_recipe(name, (), lambda key: None).root.plain
-        if plain["model"].get("task") == task:
-            return _without_its_data(plain)
+    """The shipped pattern of ``task``; where there is none, any model that does it and its metrics."""
+    if task in (patterns := shipped_patterns()):
+        plain: dict[str, Any] = read_recipe(patterns[task], (), lambda key: None).root.plain
+        return plain
     models = [f.full_name for f in manager.found("model") if task in f.declaration.tasks]
     if not models:
         raise UserError(f"no model does {task!r}", remedy="all of them: drivetrain plugins list model")
     metrics: dict[str, Any] = {f.declaration.name: {} for f in manager.found("metric") if f.declaration.task == task}
     return {"model": {"plugin": models[0], "task": task}, "metrics": metrics}
-
-
-def _without_its_data(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without the settings that speak of its own classes and picture size."""
-    model = {key: value for key, value in recipe["model"].items() if not isinstance(value, (dict, list))}
-    metrics = {name: {k: v for k, v in entry.items() if k != "size"} for name, entry in recipe.get("metrics", {}).items()}
-    return recipe | {"model": model, "metrics": metrics}
 
 
 def _check_able(model: str, task: str, manager: PluginManager) -> None:

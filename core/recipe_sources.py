@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML, MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -79,7 +79,8 @@ class Node:
 
 @dataclass
 class Written:
-    """A recipe before its values are checked: the merged ``root``, its file's ``text``, what merging has to tell."""
+    """A recipe before its values are checked: the merged ``root``, its file's ``text``, those of the files that it extends
+    after it as comments, what merging has to tell."""
 
     root: Node
     text: str
@@ -90,13 +91,21 @@ class Written:
 def read_recipe(recipe: str | os.PathLike, overrides: Iterable[str], implied: Callable[[Key], str | None]) -> Written:
     """The file ``recipe`` (or a shipped one's name) merged with what it extends and with ``key.sub=value`` overrides.
 
+    ``A,B`` is B over A, as a file that extends both would be; B may be a shipped part, such as ``small``.
     ``implied(key)`` is the plugin of a mapping that names none. Raises RecipeError with the place.
     """
-    path = find_recipe(str(recipe))
-    root = _read(path)
-    written = Written(Node({}, root.place), _text(path), shown(path))
-    for layer in [*_extended(root, path), root]:
-        written.root = merge(written.root, layer, (), implied, written.notes)
+    names = str(recipe).split(",")
+    if len(names) > 1 and all(names) and not Path(recipe).is_file():
+        text, source = f"extends: {flow(names)}\n", str(recipe)
+        root = parse(text, lambda line: Place(source))
+        below = _extended(root, Path(), _DEEPEST + 1)
+    else:
+        path = find_recipe(str(recipe))
+        root, text, source = _read(path), _text(path), shown(path)
+        below = _extended(root, path.parent, _DEEPEST)
+    written = Written(Node({}, root.place), text + "".join(_as_comments(layer.path) for layer in below), source)
+    for node in (*(layer.root for layer in below), root):
+        written.root = merge(written.root, node, (), implied, written.notes)
     override(written, overrides, implied)
     return written
 
@@ -107,25 +116,43 @@ def override(written: Written, overrides: Iterable[str], implied: Callable[[Key]
         written.root = merge(written.root, layer, (), implied, written.notes)
 
 
-def find_recipe(name: str, beside: Path | None = None) -> Path:
-    """A path (it has a slash or ends in .yaml), looked for ``beside`` a folder, or the name of a shipped recipe.
+_DEEPEST = 2
+"""A recipe may extend recipes that extend parts: more would be a hunt through files."""
+
+
+def find_recipe(name: str, beside: Path | None = None, also_parts: bool = False) -> Path:
+    """A path (it has a slash or ends in .yaml), looked for ``beside`` a folder, or the name of a shipped recipe or part.
 
     Raises RecipeError with near matches.
     """
-    shipped = shipped_recipes()
+    shipped = (shipped_parts() if also_parts else {}) | shipped_recipes()
     is_path = name.endswith((".yaml", ".yml")) or "/" in name or os.sep in name
     path = (beside or Path()) / name if is_path else shipped.get(name, Path(name))
     if path.is_file():
         return path
     siblings = [shown(p) for p in sorted(path.parent.glob("*.y*ml"))] if is_path else []
     raise RecipeError(f"no recipe {name!r}", near=near_matches(shown(path) if is_path else name, [*siblings, *shipped]),
-                      remedy="shipped recipes: " + ", ".join(shipped))  # fmt: skip
+                      remedy="what ships: drivetrain recipe list")  # fmt: skip
 
 
 def shipped_recipes() -> dict[str, Path]:
     """Name -> file of drivetrain's own recipes."""
-    folder = Path(str(files("drivetrain.recipes")))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return _shipped(".")
+
+
+def shipped_parts() -> dict[str, Path]:
+    """Name -> file of the parts that these are made of: recipes may extend them."""
+    return _shipped("parts")
+
+
+def shipped_patterns() -> dict[str, Path]:
+    """Task -> what ``recipe new`` begins with."""
+    return _shipped("patterns")
+
+
+def _shipped(folder: str) -> dict[str, Path]:
+    found = Path(str(files("drivetrain.recipes"))) / folder
+    return {path.stem: path for path in sorted(found.glob("*.yaml"))}
 
 
 def shown(path: Path) -> str:
@@ -243,25 +270,39 @@ def _read(path: Path) -> Node:
     return root
 
 
-def _extended(root: Node, path: Path) -> list[Node]:
-    """The layers that ``extends`` names; the key is taken off ``root``."""
+class _Layer(NamedTuple):
+    """A file that is extended."""
+
+    root: Node
+    path: Path
+
+
+def _as_comments(path: Path) -> str:
+    """A file, to stand after one that extends it."""
+    lines = [f"---- {shown(path)}, which is extended", *_text(path).splitlines()]
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def _extended(root: Node, folder: Path, depth: int) -> list[_Layer]:
+    """The layers that ``extends`` names, beside ``folder`` and at most ``depth`` deep; the key is taken off ``root``."""
     names = root.value.pop("extends", None)
     if names is None:
         return []
     if not isinstance(names.value, list) or not all(isinstance(n.value, str) for n in names.value):
         raise RecipeError("expected a list of files or of shipped recipes", where=names.place.of(("extends",)))
-    layers = []
+    layers: list[_Layer] = []
     for name in names.value:
         where = name.place.of(("extends",))
+        if depth == 0:
+            raise RecipeError(f"{name.value} would be the third file deep", where=where,
+                              remedy="name it in the list of a recipe above, before what extends it")  # fmt: skip
         try:
-            layer = _read(find_recipe(name.value, path.parent))
+            path = find_recipe(name.value, folder, also_parts=True)
+            layer = _Layer(_read(path), path)
         except RecipeError as error:
             raise error if error.where else RecipeError(
                 error.message, where=where, near=error.near, remedy=error.remedy) from error  # fmt: skip
-        if "extends" in layer.value:
-            raise RecipeError(f"{name.value} extends others itself", where=where,
-                              remedy="list those here too: extends is flat")  # fmt: skip
-        layers.append(layer)
+        layers += [*_extended(layer.root, path.parent, depth - 1), layer]
     return layers
 
 
@@ -287,13 +328,13 @@ def _overrides(overrides: Iterable[str]) -> list[Node]:
 def merge(old: Node, new: Node, key: Key, implied: Callable[[Key], str | None], notes: list[str],
           changes_plugins: bool = True) -> Node:  # fmt: skip
     """``new`` over ``old``: mappings merged, all else replaced. A mapping whose plugin changes is replaced whole, which
-    ``notes`` tells."""
+    ``notes`` tells; settings that were written for no plugin yet are kept."""
     if not isinstance(old.value, dict) or not isinstance(new.value, dict):
         return new
     if changes_plugins and "plugin" in new.value:
         before, after = (node.value["plugin"].value if "plugin" in node.value else None for node in (old, new))
         before, after = before or implied(key), after or implied(key)
-        if not _same_plugin(before, after):
+        if before is not None and not _same_plugin(before, after):
             _note(old, new, key, f"{before!r} becomes {after!r}", notes)
             return new
     merged = dict(old.value)

@@ -34,7 +34,8 @@ from .errors import UserError
 from .files import write_json, write_text
 
 LAYOUT = 1
-_PACKAGES = ("drivetrain", "torch", "torchvision", "deepspeed", "numpy", "simplejpeg", "opencv-python-headless", "wandb")
+_PACKAGES = ("drivetrain", "torch", "torchvision", "timm", "transformers", "deepspeed", "numpy", "simplejpeg",
+             "opencv-python-headless", "wandb")  # fmt: skip
 
 
 _held: list[IO[str]] = []
@@ -107,11 +108,12 @@ class RunFolder:
             raise UserError(f"{self.path} cannot be a run's folder: {error.strerror}", remedy="name another --run") from error
         return self.info()
 
-    def make(self, name: str | None = None) -> None:
-        """The folder of a run that has not begun, if it is not there."""
+    def make(self, name: str | None = None, **more: str) -> None:
+        """The folder of a run that has not begun, if it is not there; ``more`` goes into ``run.json``: ``group`` and
+        ``job_type`` are what trackers file it under."""
         if not self.exists:
             self.path.mkdir(parents=True, exist_ok=True)
-            info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": name or self.path.name, "began": _now()}
+            info = {"layout": LAYOUT, "id": secrets.token_hex(4), "name": name or self.path.name, "began": _now(), **more}
             write_json(self.path / "run.json", info)
 
     def freeze(self, written: str, resolved: Mapping[str, Any]) -> None:

@@ -78,7 +78,7 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: 
     if checkpoint is not None:
         restore(model, checkpoint, kind)
     elif (source := recipe.model.init_from) is not None:
-        tensors = model.published_weights(source.path) or read_weights(source.path)
+        tensors = model.published_weights(source.path) or model.own_names(read_weights(source.path))
         loaded = initialise(model, tensors, source.include, source.exclude, source.rename)
         say(f"model.init_from {source.path}: {loaded}")
     return model
@@ -394,7 +394,8 @@ class Training:
         info, resolved = self.folder.info(), self.recipe.resolved()
         for name, chosen in self.recipe.trackers.items():
             context = TrackerContext(
-                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type="train", classes=self.recipe.classes,
+                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type=info.get("job_type", "train"),
+                classes=self.recipe.classes, group=info.get("group"),
                 resume_id=self._tracker_ids.get(name), about=self.recipe.about,
             )  # fmt: skip
             self.trackers[name] = tracker = chosen.build(context)

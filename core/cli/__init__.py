@@ -15,7 +15,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..manager import Controls, Found, PluginManager, get_manager
-from . import checkpoint, data, doctor, eval, export, launch, plugins, predict, recipe, score, search, train, weights
+from . import checkpoint, data, doctor, eval, export, latency, launch, plugins, predict, recipe, score, search, train, weights
 
 _HELP = "Train perception models for automated driving, from a laptop to a cluster."
 _GROUPS = {
@@ -28,6 +28,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "eval": eval.evaluate,
     "predict": predict.predict,
     "export": export.export,
+    "latency": latency.latency,
     "score": score.score,
     "doctor": doctor.doctor,
 }

@@ -28,19 +28,21 @@ def evaluate(
     split: str = typer.Option("val", "--split", help="val or train."),
     against: Path = typer.Option(None, "--against", help="A reference run, evaluated on the same frames."),
     against_checkpoint: str = typer.Option("newest", "--against-checkpoint", help="Of the reference run."),
+    onnx: Path = typer.Option(None, "--onnx", help="What `export` wrote, in the model's place and held against the model."),
     where: list[str] = typer.Option([], "--where", help="A slice beside the recipe's: tags.weather == 'rain'. Repeatable."),
     raw: bool = typer.Option(False, "--raw", help="The weights as they were trained, not their running mean (ema)."),
     panels: int = typer.Option(8, "--panels", min=0, help="How many pictures to leave."),
     draws: int = typer.Option(1000, "--draws", min=1, help="Of the bootstrap over scenes: intervals of gates, differences."),
     as_json: bool = typer.Option(False, "--json", help="For programs: every detail."),
 ) -> None:
-    """Score a checkpoint and leave its prediction set and pictures in the run. Works under a launcher too.
+    """Score a checkpoint, or its export, and leave its prediction set and pictures in the run. Works under a launcher too.
 
     Exit code 3: a gate of the recipe failed.
     """
     from ..comm import Comm
     from ..errors import UserError, near_matches
     from ..evaluate import build_metrics, save_panels
+    from ..exported import ExportedModel
     from ..predictor import Predictor
     from ..run import RunFolder
 
@@ -49,16 +51,19 @@ def evaluate(
     comm = Comm.start()
     folder, tell = RunFolder(run), say if comm.is_main else lambda _: None
     predictor = Predictor(folder, comm, get_manager(), checkpoint, tell, raw)
-    name = f"step-{predictor.checkpoint.step:08d}-{split}"
+    exported = None if onnx is None else comm.together(lambda: ExportedModel(onnx, predictor, comm.cores))
+    name = f"step-{predictor.checkpoint.step:08d}-{split}" + ("-onnx" if onnx else "")
     asked = comm.together(lambda: _Asked.of(predictor, split, where))
-    results, shown = predictor.evaluate(folder.predictions / name, split, None, panels, asked.metrics, asked.slices)
-    theirs = None
+    results, shown = predictor.evaluate(folder.predictions / name, split, None, panels, asked.metrics, asked.slices, exported)
+    reference, theirs = predictor if onnx else None, None
     if against is not None:
-        other = Predictor(RunFolder(against), comm, get_manager(), against_checkpoint, tell, raw)
-        tell(f"against {against} after step {other.checkpoint.step}")
+        reference = Predictor(RunFolder(against), comm, get_manager(), against_checkpoint, tell, raw)
+    if reference is not None:
+        tell(f"against {reference.folder.path} after step {reference.checkpoint.step}")
         theirs = build_metrics(predictor.recipe)
-        other.evaluate_as(predictor.recipe, folder.predictions / f"{name}-against", split, theirs)
-    verdicts = comm.together(lambda: _report(asked, results, theirs, draws, as_json) if comm.is_main else [])
+        reference.evaluate_as(predictor.recipe, folder.predictions / f"{name}-against", split, theirs)
+    report = lambda: _report(asked, results, theirs, against is not None, draws, as_json) if comm.is_main else []
+    verdicts = comm.together(report)
     if comm.is_main:
         save_panels(shown, predictor.drawn_classes(), folder.path / "pictures" / name)
         say(f"{folder.path} after step {predictor.checkpoint.step}, {split}: predictions in {folder.predictions / name}")
@@ -90,9 +95,9 @@ class _Asked:
         return _Asked(recipe, metrics, slices)
 
 
-def _report(asked: _Asked, results: dict[str, Any], theirs: Mapping[str, Metric] | None, draws: int, as_json: bool
-            ) -> list[Verdict]:  # fmt: skip
-    """Print it; the gates' verdicts."""
+def _report(asked: _Asked, results: dict[str, Any], theirs: Mapping[str, Metric] | None, other_run: bool, draws: int,
+            as_json: bool) -> list[Verdict]:  # fmt: skip
+    """Print it; the gates' verdicts. ``other_run``: whether ``theirs`` are a reference run's, which gates are held against."""
     from ..gates import check_same_frames, groups, judge_closely
     from ..progress import Progress
     from ..scoring import differences
@@ -102,7 +107,7 @@ def _report(asked: _Asked, results: dict[str, Any], theirs: Mapping[str, Metric]
     with Progress("resampling", draws * (len(groups(asked.recipe)) + len(reference or ())), "draw") as progress:
         ticks = iter(range(1, 2**62))
         tick = lambda *_: progress.advance(next(ticks))
-        verdicts = judge_closely(asked.recipe, results, scored, reference, asked.slices, draws, 0, tick)
+        verdicts = judge_closely(asked.recipe, results, scored, reference if other_run else None, asked.slices, draws, 0, tick)
         for entry, other in (reference or {}).items():
             ours = scored[entry]
             check_same_frames([ours, other])

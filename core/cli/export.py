@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..manager import get_manager
 from .train import say
+
+if TYPE_CHECKING:
+    from ..predictor import Predictor
 
 
 def export(
@@ -19,14 +24,17 @@ def export(
     checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),
     raw: bool = typer.Option(False, "--raw", help="The weights as they were trained, not their running mean (ema)."),
     frames: int = typer.Option(4, "--frames", min=1, help="Validation pictures that it is checked on."),
+    calibration: int = typer.Option(0, "--calibration", min=0, help="Up to N validation pictures to calibrate 8 bits on."),
     tolerance: float = typer.Option(1e-4, "--tolerance", help="Allowed difference, of an output's largest number."),
 ) -> None:
     """Write a model as ONNX or torch.export program, and hold it against the model itself on real pictures."""
     from ..comm import Comm
     from ..errors import UserError, near_matches
-    from ..export import FORMATS, check_runtime, export_model
+    from ..export import FORMATS, export_model
+    from ..exported import check_runtime
     from ..predictor import Predictor
     from ..run import RunFolder
+    from ..tensorrt import engine_lines
 
     if format not in FORMATS:
         raise UserError(f"no format {format!r}", near=near_matches(format, FORMATS), remedy=f"formats: {', '.join(FORMATS)}")
@@ -39,10 +47,23 @@ def export(
         raise UserError("an export is one process's work", remedy="run it without a launcher")
     predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say, raw)
     about = export_model(predictor, format, out, wanted, frames, tolerance)
+    pictures = _calibration(predictor, about, out, calibration) if calibration else None
     for one in about["outputs"]:
         print(f"{one['name']} {one['shape']} differs by {about['check']['max_abs_difference'][one['name']]:.3g} at most")
+    if format == "onnx":
+        print("\n".join(engine_lines(out, pictures)))
     say(f"{out}: {about['model']} after step {about['step']}, checked on {about['check']['frames']} pictures; see {out}.json")
     comm.close()
+
+
+def _calibration(predictor: Predictor, about: Mapping[str, Any], out: Path, count: int) -> Path:
+    """Where they were written."""
+    from ..tensorrt import write_calibration
+
+    file = out.with_name(f"{out.name}.calibration.npy")
+    height, width = about["input"]["shape"][2:]
+    say(f"{file}: {write_calibration(predictor, file, (height, width), count)} pictures, spread over the validation set")
+    return file
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def launch(
-    recipe: str = typer.Argument(..., help="A recipe file."),
+    recipe: str = typer.Argument(..., help="A recipe: a file, or the name of a shipped one; A,B: B over A."),
     overrides: list[str] = typer.Argument(None, help="key.sub=value", metavar="[KEY=VALUE]..."),
     ranks: int = typer.Option(None, "--ranks", min=1, help="Ranks on this host; under --slurm: tasks of the step."),
     hostfile: Path = typer.Option(None, "--hostfile", help="Hosts that ssh reaches, a line NAME slots=N each."),

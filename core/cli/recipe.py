@@ -1,4 +1,4 @@
-"""``drivetrain recipe``: recipes shown, checked, compared and begun."""
+"""``drivetrain recipe``: recipes listed, shown, checked, compared and begun."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..config import PluginConfig
 from ..errors import UserError
 from ..manager import get_manager
 
-app = typer.Typer(help="Recipes: show, check, compare and begin them.", no_args_is_help=True)
+app = typer.Typer(help="Recipes: list, show, check, compare and begin them.", no_args_is_help=True)
 
-_RECIPE = typer.Argument(..., help="A file, or the name of a shipped recipe.", metavar="RECIPE")
+_RECIPE = typer.Argument(..., help="A file, or the name of a shipped recipe; A,B: B over A.", metavar="RECIPE")
 _OVERRIDES = typer.Argument(None, help="Values to override, such as train.steps=100.", metavar="[KEY=VALUE]...")
 
 
 @app.callback()
 def _group() -> None:
-    """Recipes: show, check, compare and begin them."""
+    """Recipes: list, show, check, compare and begin them."""
 
 
 @app.command()
@@ -61,12 +61,17 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
     for section, chosen in loaded.plugins.items():
         for key, why in (chosen.config.advice(loaded) if isinstance(chosen.config, PluginConfig) else {}).items():
             typer.echo(f"warning: {loaded.where(f'{section}.{key}')}: {why}", err=True)
+    searched = ""
+    if loaded.sections.search is not None:
+        from ..search.asking import read_search
+
+        searched = f"; a search over {', '.join(p.name for p in read_search(loaded).space.parameters)}"
     tasks = " and ".join(f"{task} ({len(names)} classes)" for task, names in loaded.classes.items())
     batch = loaded.batch
     typer.echo(
         f"{loaded.source} is right: {loaded.plugin('model').found.declaration.name} for {tasks} on "
         f"{', '.join(loaded.data.train)}; batches of {batch.global_} in {batch.slots} slots of {batch.micro}; "
-        f"{loaded.train.steps} steps; {loaded.precision}, {loaded.plugin('parallelism').found.declaration.name}"
+        f"{loaded.train.steps} steps; {loaded.precision}, {loaded.plugin('parallelism').found.declaration.name}{searched}"
     )
 
 
@@ -99,6 +104,22 @@ def diff(
     widths = [min(40, max(len(row[i]) for row in rows)) for i in (0, 1)]
     for key, old, new in rows:
         typer.echo(f"{key.ljust(widths[0])}  {old.ljust(widths[1])}  {new}")
+
+
+@app.command("list")
+def list_recipes(markdown: bool = typer.Option(False, "--markdown", help="With what each aims at.")) -> None:
+    """Name the recipes that ship, which every command takes in place of a file, and the parts to lay over them."""
+    from ..recipe_list import rows, table
+    from ..recipe_sources import shipped_parts
+
+    shown = list(rows())
+    if markdown:
+        typer.echo(table(shown), nl=False)
+        return
+    width = max(len(row.name) for row in shown)
+    for row in shown:
+        typer.echo(f"{row.name.ljust(width)}  {row.what}")
+    typer.echo(f"parts, for NAME,PART and extends: {', '.join(shipped_parts())}")
 
 
 def _value(value: object) -> str:

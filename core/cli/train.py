@@ -30,7 +30,7 @@ def tell_gates(verdicts: Sequence[Verdict]) -> bool:
 
 
 def train(
-    recipe: str = typer.Argument(..., help="A recipe file."),
+    recipe: str = typer.Argument(..., help="A recipe: a file, or the name of a shipped one; A,B: B over A."),
     overrides: list[str] = typer.Argument(None, help="key.sub=value", metavar="[KEY=VALUE]..."),
     run: str = typer.Option(None, "--run", help="The run's folder: made, or resumed where it stands."),
     allow: list[str] = typer.Option([], "--allow", help="A key that a resumed run may change, order or model or not."),

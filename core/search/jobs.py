@@ -37,7 +37,8 @@ class JobFiles:
 
     def make(self) -> None:
         """As they are before a job begins."""
-        self._folder.make(name=f"{self.run.parent.name}-{self.run.name}")
+        study = self.run.resolve().parents[2].name
+        self._folder.make(name=f"{study}-{self.run.parent.name}", group=study, job_type="trial")
         self._folder.stop_file.unlink(missing_ok=True)
         self._folder.exit_file.unlink(missing_ok=True)
         self._log_from = self.log.stat().st_size if self.log.is_file() else 0

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..batch import Batch, CameraBatch, normalise_images
 from ..frame import Boxes
 from ..lanes import Lanes
-from ..model import Model, ModelContext, total_loss
+from ..model import Model, ModelContext, named_outputs, total_loss, values_of
+from ..prediction import Prediction
 from ..tasks import IGNORE, TASKS
 
 Losses = dict[str, tuple[Tensor, Tensor]]
@@ -63,7 +64,7 @@ def check_model(build: Callable[[ModelContext], Model], task: Tasks, classes: Cl
     ``task`` and ``classes`` as of `make_batch`. Looked at: losses are pairs (sum, weight) whose weights grow with the batch;
     they are finite and reach every trainable parameter with and without objects, on a batch without labels, where the
     weight is 0, and on one that lacks the labels of one task; `predict` leaves the state as it was and gives one Prediction
-    a frame, in original pixels; `export_module`, where there is one, gives tensors.
+    a frame, in original pixels; `export_module`, where there is one, gives tensors, and `predict_from` predictions of them.
     A detector of objects or lanes must predict some before it is trained: build it with a score threshold of 0.
     """
     torch.manual_seed(0)
@@ -82,8 +83,9 @@ def check_model(build: Callable[[ModelContext], Model], task: Tasks, classes: Cl
     for one in of_each if len(of_each) > 1 else ():
         _check_gradients(model, drawn(labelled=of_each.keys() - {one}), f"a batch without labels of {one}")
     _check_weights_add_up(model, whole)
-    _check_predictions(model, of_each, whole)
-    _check_export(model, whole)
+    model.eval()
+    _check_predictions(model.predict, model, of_each, whole)
+    _check_export(model, of_each, whole)
 
 
 def _of_each(task: Tasks, classes: Classes) -> dict[str, tuple[str, ...]]:
@@ -216,12 +218,12 @@ def _check_weights_add_up(model: Model, batch: Batch) -> None:
         )
 
 
-def _check_predictions(model: Model, classes: Mapping[str, Sequence[str]], batch: Batch) -> None:
-    model.eval()
+def _check_predictions(predict: Callable[[Batch], list[Prediction]], model: Model, classes: Mapping[str, Sequence[str]],
+                       batch: Batch) -> None:  # fmt: skip
     state = {name: value.clone() for name, value in model.state_dict().items()}
     further = _with_originals(batch, 2)
     with torch.inference_mode():
-        predictions, doubled = model.predict(batch), model.predict(further)
+        predictions, doubled = predict(batch), predict(further)
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]), f"predict changed {name!r}"
     for given, said in ((batch, predictions), (further, doubled)):
@@ -291,15 +293,18 @@ _LOOK_AT: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 
 
-def _check_export(model: Model, batch: Batch) -> None:
+def _check_export(model: Model, classes: Mapping[str, Sequence[str]], batch: Batch) -> None:
     try:
         module = model.export_module()
     except NotImplementedError:
         return
     with torch.inference_mode():
-        out = module(normalise_images(batch.camera.images))
-    values = list(out.values()) if isinstance(out, dict) else [out] if isinstance(out, Tensor) else list(out)
+        out = module(normalise_images(batch.camera.images, *model.normalisation()))
+    values = values_of(out)
     assert values and all(isinstance(v, Tensor) for v in values), f"export_module gives {type(out).__name__}, not tensors"
+    if type(model).predict_from is not Model.predict_from:
+        outputs = named_outputs(module, out)
+        _check_predictions(lambda one: model.predict_from(outputs, one), model, classes, batch)
 
 
 def _pairs(one: Losses, two: Losses) -> dict[str, tuple[Tensor, Tensor]]:

@@ -15,6 +15,7 @@ def _transform(name: str, about: str, target: str) -> TransformPlugin:
 def drivetrain_transforms():
     return [
         _transform("resize", "Stretch to one size, or fit inside it; also in evaluation", "geometry:Resize"),
+        _transform("resize_shortest", "Scale to a length of the shorter side; also in evaluation", "geometry:ResizeShortest"),
         _transform("letterbox", "Fit into one size with black edges; also in evaluation", "geometry:Letterbox"),
         _transform("roi", "A band of rows around the horizon; also in evaluation", "geometry:Roi"),
         _transform("random_scale_crop", "Scale at random, then crop or pad to one size", "geometry:RandomScaleCrop"),

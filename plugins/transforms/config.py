@@ -29,6 +29,13 @@ class ResizeConfig(PluginConfig):
     keep_aspect: bool = Field(False, description="fit inside the size instead of stretching to it; batches are padded")
 
 
+class ResizeShortestConfig(PluginConfig):
+    shortest: Annotated[int, Field(gt=0)] = Field(description="length of the shorter side in pixels")
+    longest: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="the most pixels of the longer side, for which the shorter one gives way; null: no bound"
+    )
+
+
 class LetterboxConfig(PluginConfig):
     size: Size = Field(description="[height, width] in pixels; what the picture leaves free of it is black and ignored")
     centred: bool = Field(True, description="in the middle; false: at the top left")

@@ -10,7 +10,7 @@ import numpy as np
 
 from drivetrain import IGNORE, CameraSample, RecipeError, Rng, Transform, View, near_matches
 
-from .config import FlipConfig, LetterboxConfig, RandomScaleCropConfig, ResizeConfig, RoiConfig
+from .config import FlipConfig, LetterboxConfig, RandomScaleCropConfig, ResizeConfig, ResizeShortestConfig, RoiConfig
 
 
 class Resize(Transform):
@@ -25,6 +25,23 @@ class Resize(Transform):
         if not self.keep_aspect:
             return view.scaled(*self.size)
         return view.scaled(*fitted(view.size, self.size))
+
+
+class ResizeShortest(Transform):
+    """The shorter side made ``shortest`` pixels long, whichever it is, unless the longer one would pass ``longest``: as
+    detectors on COCO are trained (Lin et al., Feature Pyramid Networks, 2017). Batches are padded."""
+
+    training_only = False
+
+    def __init__(self, config: ResizeShortestConfig):
+        self.shortest, self.longest = config.shortest, config.longest
+
+    def view(self, view: View, rng: Rng) -> View:
+        factor = self.shortest / min(view.size)
+        if self.longest is not None:
+            factor = min(factor, self.longest / max(view.size))
+        height, width = (max(1, round(length * factor)) for length in view.size)
+        return view.scaled(height, width)
 
 
 class Letterbox(Transform):

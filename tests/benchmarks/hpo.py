@@ -67,7 +67,7 @@ def fidelity(seeds: int, trials: int = 50) -> None:
         for seed in range(seeds):
             goal, spent = _final(_run(bench, space, "random", "none", trials, seed)), 100 * trials
             shares["asha"].append(_epochs_to(_run(bench, space, "random", "asha", 20 * trials, seed), goal) / spent)
-            shares["bohb"].append(_epochs_to(_run(bench, space, "tpe", "hyperband", 8 * trials, seed), goal) / spent)
+            shares["bohb"].append(_epochs_to(_run(bench, space, "bayes", "hyperband", 4 * trials, seed), goal) / spent)
         for kind, found in shares.items():
             say(f"{kind}_epochs_vs_random", sorted(found)[len(found) // 2], "share, median", bench=name, seeds=seeds,
                 reached=sum(f < math.inf for f in found))  # fmt: skip

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import nn
@@ -86,11 +87,7 @@ def batch_of(step: int, slot: int) -> Batch:
     return Batch([f"step-{step}-slot-{slot}-{n}" for n in range(2)], torch.tensor([slot, slot]), {"camera": camera}, step, slot)
 
 
-def engine_of(name: str, case: str, comm: Comm, precision: str, find_unused: bool):
-    def build_model() -> Odd:
-        torch.manual_seed(5)
-        return Odd(case)
-
+def engine_of(name: str, build_model: Callable[[], Model], comm: Comm, precision: str = "fp32", find_unused: bool = False):
     def build_optimizer(model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
 
@@ -119,6 +116,11 @@ def weights_of(engine) -> dict[str, list[float]]:
     return out
 
 
+def odd(case: str) -> Odd:
+    torch.manual_seed(5)
+    return Odd(case)
+
+
 def losses_and_weights(engine, slots: range) -> Iterator[tuple[list[float], bool, dict[str, list[float]]]]:
     for step in range(STEPS):
         result = engine.step(batch_of(step, slot) for slot in slots)
@@ -127,13 +129,14 @@ def losses_and_weights(engine, slots: range) -> Iterator[tuple[list[float], bool
 
 def trial(name: str, case: str, comm: Comm, precision: str = "fp32", find_unused: bool = False) -> dict:
     try:
-        mine = list(losses_and_weights(engine_of(name, case, comm, precision, find_unused), range(comm.rank, comm.rank + 1)))
+        engine = engine_of(name, partial(odd, case), comm, precision, find_unused)
+        mine = list(losses_and_weights(engine, range(comm.rank, comm.rank + 1)))
     except UserError as error:
         return {"error": str(error)}
     ranks = comm.all_gather(mine)
     assert all(a[2] == b[2] for a, b in zip(*ranks)), "ranks hold different weights"
     alone = Comm(0, 1, 0, 1, comm.device, 1)
-    reference = list(losses_and_weights(engine_of("single", case, alone, precision, find_unused), range(2)))
+    reference = list(losses_and_weights(engine_of("single", partial(odd, case), alone, precision, find_unused), range(2)))
     apart = [abs(a - b) for ours, theirs in zip(mine, reference) for n in ours[2] for a, b in zip(ours[2][n], theirs[2][n])]
     return {
         "skipped": [step[1] for step in mine],

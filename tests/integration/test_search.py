@@ -48,6 +48,8 @@ search:
 
 def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     study = tmp_path / "study"
+    checked = drivetrain("recipe", "check", recipe, "--plugin", PLUGIN)
+    assert "; a search over model, batch.micro, optimizer.lr" in checked.stdout, checked.stderr
     done = drivetrain("search", recipe, "--study", study, "--parallel", 2, "--plugin", PLUGIN)
     assert done.returncode == 0, done.stderr
     status = json.loads(drivetrain("search", "status", study, "--json").stdout)
@@ -59,6 +61,8 @@ def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     best = json.loads(drivetrain("recipe", "show", study / "best.yaml", "--json", "--plugin", PLUGIN).stdout)
     assert best["optimizer"]["lr"] == trials[0]["values"]["optimizer.lr"] and best["search"] is None
     assert best["evaluation"]["at_end"] is False, "as the recipe had it, not as trials need it"
+    filed = json.loads((study / "trials" / "00000" / "run" / "run.json").read_text())
+    assert (filed["name"], filed["group"], filed["job_type"]) == ("study-00000", "study", "trial")
     table = list(csv.DictReader(drivetrain("search", "export", study).stdout.splitlines()))
     assert [row["state"] for row in table] == [t["state"] for t in trials]
     again = drivetrain("search", "resume", study, "--plugin", PLUGIN)

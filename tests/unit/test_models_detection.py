@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models import get_model
 
-from drivetrain import Batch, ModelContext, UserError, normalise_images, total_loss
+from drivetrain import Batch, ModelContext, UserError, total_loss
+from drivetrain.export import module_of
 from drivetrain.plugins.models.torchvision import _DETECTION, counting
 from drivetrain.plugins.models.torchvision import detection as zoo
 from drivetrain.plugins.models.torchvision.config import DetectionConfig
@@ -230,19 +231,9 @@ def test_a_deep_copy_is_independent(name):
     assert torch.allclose(total_loss(other.losses(batch)), expected, rtol=1e-4)
 
 
-def test_export_gives_what_predict_gives():
-    model, batch = build(SSD, score_threshold=0.3), full_batch(size=(64, 96))
-    batch.camera.to_original[:], batch.camera.original_sizes[:] = torch.eye(3), batch.camera.sizes
-    model.eval()
-    with torch.inference_mode():
-        mean = tuple(model.net.transform.image_mean)
-        boxes, scores, classes, pictures = model.export_module()(normalise_images(batch.camera.images, mean, mean))
-        predicted = [p.cameras["camera"].boxes for p in model.predict(batch)]
-    assert len(boxes) == sum(len(p) for p in predicted) > 0
-    assert np.allclose(boxes.numpy(), np.concatenate([p.xyxy for p in predicted]), atol=1e-4)
-    assert [CLASSES[c] for c in classes.tolist()] == [n for p in predicted for n in p.names]
-    assert pictures.tolist() == [i for i, p in enumerate(predicted) for _ in range(len(p))]
-    assert scores.dtype == torch.float32
+def test_an_export_is_refused_with_the_reason():
+    with pytest.raises(UserError, match=r"suppress overlapping boxes(.|\n)*road_detector"):
+        module_of(build(SSD))
 
 
 def test_pretrained_detectors_keep_their_body_and_start_a_new_head(tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torchvision.ops import box_iou, generalized_box_iou
 
-from drivetrain import Batch, ModelContext, normalise_images, total_loss
+from drivetrain import Batch, ModelContext, box_overlap, normalise_images, total_loss
 from drivetrain.norms import set_norms
 from drivetrain.plugins.models.road import assign, head
-from drivetrain.plugins.models.road.cells import Cells, cells_of, decode, overlap, window
+from drivetrain.plugins.models.road.cells import Cells, cells_of, decode, window
 from drivetrain.plugins.models.road.config import RoadDetectorConfig
 from drivetrain.plugins.models.road.detector import RoadDetector
 from drivetrain.plugins.models.road.detector import build as build_model
@@ -141,7 +141,7 @@ def test_tiny_boxes_can_be_told_by_the_cell_that_holds_their_centre():
 
 def test_overlaps_are_torchvisions():
     _, predicted, _, boxes, _, _ = scene(3)
-    iou, giou = overlap(boxes[0][:, None], predicted[0][None])
+    iou, giou = box_overlap(boxes[0][:, None], predicted[0][None])
     assert torch.allclose(iou, box_iou(boxes[0], predicted[0]), atol=1e-6)
     assert torch.allclose(giou, generalized_box_iou(boxes[0], predicted[0]), atol=1e-5)
 

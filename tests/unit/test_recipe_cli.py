@@ -18,6 +18,7 @@ from drivetrain.recipe import load_recipe
 from drivetrain.recipe_json_schema import json_schema
 from drivetrain.recipe_new import sensible_size
 from drivetrain.recipe_sources import shipped_recipes
+from drivetrain.tasks import TASKS
 
 HEAVY = ("torch", "torchvision", "deepspeed", "wandb", "numpy", "cv2", "pyarrow")
 
@@ -40,7 +41,16 @@ def editor(manager):
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_checking_a_shipped_recipe_is_a_line_and_imports_nothing_heavy(tmp_path, name):
+@pytest.mark.parametrize("over", ["", ",small"])
+def test_checking_a_shipped_recipe_is_a_line(tmp_path, monkeypatch, name, over):
+    monkeypatch.chdir(tmp_path)
+    checked = run("check", name + over)
+    assert checked.exit_code == 0 and f"{name}{over or '.yaml'} is right: " in checked.stdout and " steps; " in checked.stdout
+    assert checked.stderr.count("warning: ") == 2 and "no folder ./shards/" in checked.stderr
+
+
+@pytest.mark.parametrize("name", ["demo", "coco-fcos"])
+def test_checking_a_recipe_imports_nothing_heavy(tmp_path, name):
     code = f"""
 import sys, time
 start = time.perf_counter()
@@ -52,8 +62,12 @@ assert not set({HEAVY!r}) & set(sys.modules), set({HEAVY!r}) & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     line, seconds = done.stdout.splitlines()
-    assert f"{name}.yaml is right: " in line and " steps; " in line and float(seconds) < 5
-    assert done.stderr.count("warning: ") == 2 and "no folder ./shards/" in done.stderr
+    assert f"{name}.yaml is right: " in line and float(seconds) < 5
+
+
+def test_what_ships_is_listed():
+    lines = run("list").stdout.splitlines()
+    assert {line.split()[0] for line in lines[:-1]} == set(shipped_recipes()) and "small" in lines[-1]
 
 
 def test_a_wrong_recipe_ends_with_2_and_no_traceback(tmp_path):
@@ -159,7 +173,8 @@ def shard_set(folder: Path, samples: int = 240, width: int = 480, height: int = 
     classes = [{"name": n, "id": i, "color": [0, i, 0], "ignore": ignore} for i, (n, ignore) in enumerate(names)]
     info = {
         "dataset": "my city", "split": folder.name, "samples": samples,
-        "classes": {"semantic_segmentation": classes, "object_detection": classes[:2]},
+        "classes": {"semantic_segmentation": classes, "object_detection": classes[:2], "drivable_area": classes,
+                    "lane_detection": classes, "depth_estimation": []},
         "cameras": {name: [[width, height]] for name in cameras},
     }  # fmt: skip
     folder.mkdir(parents=True)
@@ -167,7 +182,7 @@ def shard_set(folder: Path, samples: int = 240, width: int = 480, height: int = 
     return str(folder)
 
 
-@pytest.mark.parametrize("task", ["semantic_segmentation", "object_detection"])
+@pytest.mark.parametrize("task", TASKS)
 def test_a_new_recipe_is_right_as_it_stands(tmp_path, task):
     shard_set(tmp_path / "set" / "train")
     shard_set(tmp_path / "set" / "val", 20)
@@ -176,7 +191,7 @@ def test_a_new_recipe_is_right_as_it_stands(tmp_path, task):
     checked = run("check", str(out))
     assert checked.exit_code == 0 and "warning" not in checked.output
     recipe = load_recipe(out)
-    assert recipe.classes == {task: ("road", "no", "a, b: c")[: 2 if task == "object_detection" else 3]}
+    assert recipe.classes == {task: ("road", "no", "a, b: c")[: {"object_detection": 2, "depth_estimation": 0}.get(task, 3)]}
     assert recipe.transforms["resize"].config.size == (288, 384) and recipe.metrics and recipe.evaluation.every
     assert [s.shards for split in ("train", "val") for s in recipe.data_spec_sources(split)] == [
         str(tmp_path / "set" / "train"), str(tmp_path / "set" / "val")
@@ -199,7 +214,11 @@ def test_a_new_recipe_for_one_small_set_of_several_cameras_does_not_evaluate(tmp
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [
-        (["--data", "train", "--task", "detection"], UserError, "no labels for 'detection'\n  did you mean 'object_detection'"),
+        (
+            ["--data", "train", "--task", "detection"],
+            UserError,
+            "no labels for 'detection'\n  did you mean 'lane_detection' or ",
+        ),
         (["--data", ".", "--task", "x", "--model", "m"], UserError, "no labels for 'x'"),
         (["--data", "train", "--task", "object_detection", "--model", "fcos"], PluginError, "did you mean 'fcos_resnet50_fpn'"),
         (

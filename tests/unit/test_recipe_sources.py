@@ -175,7 +175,11 @@ def test_merging_is_associative(a, b, c):
 @pytest.mark.parametrize(
     ("text", "others", "told"),
     [
-        ("extends: [base.yaml]", {"base": "extends: [demo]"}, "main.yaml:1: extends: base.yaml extends others itself"),
+        (
+            "extends: [base.yaml]",
+            {"base": "extends: [more.yaml]", "more": "extends: [demo]"},
+            "more.yaml:1: extends: demo would be the third file deep",
+        ),
         ("extends: demo", {}, "main.yaml:1: extends: expected a list"),
         ("x: 1\nextends: [bass.yaml]", {"base": "x: 1"}, "main.yaml:2: extends: no recipe 'bass.yaml'\n  did you mean "),
         ("extends: [demmo]", {}, "main.yaml:1: extends: no recipe 'demmo'\n  did you mean 'demo'?"),
@@ -189,6 +193,32 @@ def test_what_is_wrong_with_extending_is_told_with_its_place(tmp_path, monkeypat
     with pytest.raises(RecipeError) as caught:
         layered(tmp_path, text, **others)
     assert str(caught.value).startswith(told)
+
+
+def test_what_is_extended_may_extend_and_lies_over_what_it_does(tmp_path):
+    others = {"base": "extends: [more.yaml, small]\na: 2\nb: 2\n", "more": "a: 1\nb: 1\nc: 1\n"}
+    root = layered(tmp_path, "extends: [base.yaml]\na: 3\n", **others).root.plain
+    assert (root["a"], root["b"], root["c"]) == (3, 2, 1) and root["train"]["steps"], "small is a part that ships"
+
+
+def test_names_joined_by_commas_lie_over_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("extends: [demo]\ntrain: {steps: 5, clip: 1}\n")
+    written = read_recipe("mine.yaml,small", ["train.log_every=3"], lambda key: None)
+    assert written.source == "mine.yaml,small" and written.text.startswith("extends: [mine.yaml, small]\n# ---- ")
+    assert "# train: {steps: 5, clip: 1}\n" in written.text and "${DRIVETRAIN_DATA" in written.text, "as launchers look for it"
+    assert written.root.plain["train"] == {"steps": 200, "clip": 1, "log_every": 3}
+    with pytest.raises(RecipeError, match="no recipe 'smal'\n  did you mean 'small'"):
+        read_recipe("demo,smal", [], lambda key: None)
+    with pytest.raises(RecipeError, match="no recipe 'small'"):
+        read_recipe("small", [], lambda key: None)
+
+
+def test_settings_for_no_plugin_yet_are_those_of_the_one_that_is_named(tmp_path):
+    (tmp_path / "base.yaml").write_text("model: {width: 8}\n")
+    (tmp_path / "main.yaml").write_text("extends: [base.yaml]\nmodel: {plugin: m}\n")
+    written = read_recipe(tmp_path / "main.yaml", [], lambda key: None)
+    assert written.root.plain["model"] == {"width": 8, "plugin": "m"} and not written.notes
 
 
 def test_a_shipped_recipe_can_be_extended_by_name(tmp_path):

@@ -31,6 +31,44 @@ def test_official_files_get_the_official_numbers(shared):
     assert json.loads(done.stdout)["iou"]["3"] == pytest.approx(expected["all"]["iou"]["road"], abs=1e-12)
 
 
+def city(folder, seed=0):
+    """Two pictures of Cityscapes' road, sidewalk, person, car and sky, instances among them, and a prediction of each."""
+    rng, ids = np.random.default_rng(seed), np.array([7, 8, 24, 26, 23])
+    for side in ("gtFine", "masks", "found"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        truth, instances = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint16)
+        truth[:20], truth[30:] = 4, 1
+        instances[:] = ids[truth]
+        for k in range(8):
+            (x, y), (wide, high), label = rng.integers(0, 60, 2), rng.integers(3, 25, 2), rng.integers(2, 4)
+            truth[y : y + high, x : x + wide] = label
+            instances[y : y + high, x : x + wide] = ids[label] * 1000 + k if k < 7 else ids[label]  # the last one is a group
+        truth[:, 76:], instances[:, 76:] = 255, 0
+        found = np.where(rng.random(truth.shape) < 0.3, rng.integers(0, 5, truth.shape), truth % 255).astype(np.uint8)
+        cv2.imwrite(str(folder / "masks" / f"{name}_gtFine_labelTrainIds.png"), truth)
+        cv2.imwrite(str(folder / "gtFine" / f"{name}_gtFine_instanceIds.png"), instances)
+        cv2.imwrite(str(folder / "found" / f"{name}_gtFine_labelTrainIds.png"), found)
+
+
+def test_iiou_is_cityscapes(tmp_path):
+    """The numbers are those of cityscapesScripts 2.2.4 on these pictures."""
+    city(tmp_path)
+    options = ("--option", f"instances={tmp_path / 'gtFine'}", "--json")
+    command = ("score", "segmentation", "--truth", tmp_path / "masks", "--predictions", tmp_path / "found")
+    done = drivetrain(*command, "--classes", "road,sidewalk,person,car,sky", *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["iiou"] == pytest.approx({"person": 0.7600647313050348, "car": 0.7289719089662829}, abs=1e-12)
+    assert found["mean_iiou"] == pytest.approx(0.7445183201356589, abs=1e-12)
+    assert found["iou"]["car"] == pytest.approx(0.5124124761298536, abs=1e-12)
+    (tmp_path / "gtFine" / "b_gtFine_instanceIds.png").unlink()
+    refused = drivetrain(*command, "--classes", "road,sidewalk,person,car,sky", *options)
+    assert refused.returncode == 2 and "b_gtFine_instanceIds.png: is no PNG of one channel and 16 bits" in refused.stderr
+    refused = drivetrain(*command, "--classes", 5, *options)
+    assert refused.returncode == 2 and "none of the classes has instances" in refused.stderr
+
+
 def written(folder, truth, found):
     for side, mask in (("truth", truth), ("found", found)):
         (folder / side / "city").mkdir(parents=True, exist_ok=True)

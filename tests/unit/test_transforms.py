@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.v2 import functional as referee
 
 from drivetrain import IGNORE, CameraSample, Optics, RecipeError, Rng, View
@@ -27,11 +28,12 @@ from drivetrain.plugins.transforms.config import (
     RainConfig,
     RandomScaleCropConfig,
     ResizeConfig,
+    ResizeShortestConfig,
     RoiConfig,
 )
 from drivetrain.plugins.transforms.copy_paste import CopyPaste
 from drivetrain.plugins.transforms.degrade import Blur, Jpeg, Noise, line_kernel
-from drivetrain.plugins.transforms.geometry import Flip, Letterbox, RandomScaleCrop, Resize, Roi
+from drivetrain.plugins.transforms.geometry import Flip, Letterbox, RandomScaleCrop, Resize, ResizeShortest, Roi
 from drivetrain.plugins.transforms.mosaic import Mosaic
 from drivetrain.plugins.transforms.weather import FAR, Fog, Night, Rain, fogged, road_distances
 from drivetrain.testing import check_transform
@@ -49,6 +51,7 @@ def sample(image: np.ndarray) -> CameraSample:
     [
         Resize(ResizeConfig(size=(64, 160))),
         Resize(ResizeConfig(size=(64, 160), keep_aspect=True)),
+        ResizeShortest(ResizeShortestConfig(shortest=90, longest=130)),
         RandomScaleCrop(RandomScaleCropConfig(size=(80, 100), scale=(0.6, 1.7))),
         Flip(FlipConfig(p=0.5)),
         Colour(ColourConfig(strength=0.3, hue=0.1)),
@@ -70,7 +73,7 @@ def test_conforms(transform):
 
 
 def test_what_is_left_in_evaluation():
-    assert not any(t.training_only for t in (Resize, Letterbox, Roi))
+    assert not any(t.training_only for t in (Resize, ResizeShortest, Letterbox, Roi))
     others = (RandomScaleCrop, Flip, Colour, Blur, Noise, Jpeg, Fog, Rain, Night, Mosaic, CopyPaste)
     assert all(t.training_only for t in others)
 
@@ -91,6 +94,14 @@ def test_fit_inside_touches_a_side_and_keeps_the_aspect(size, target):
     assert any(n == wanted for n, wanted in zip(view.size, target))
     exact = np.array(size) * min(np.array(target) / size)
     assert np.abs(view.size - exact).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (427, 640), (300, 900), (1200, 400)])
+def test_the_shortest_side_is_what_torchvision_makes_it(size):
+    """Its detectors' own resizing, within the pixel that it rounds down."""
+    view = ResizeShortest(ResizeShortestConfig(shortest=800, longest=1333)).view(View.identity(*size), Rng(0))
+    resized = GeneralizedRCNNTransform(800, 1333, [0.0] * 3, [1.0] * 3).resize(torch.zeros(3, *size))[0]
+    assert np.abs(np.array(view.size) - resized.shape[1:]).max() <= 1
 
 
 @given(SIZES, st.tuples(st.integers(1, 500), st.integers(1, 500)), st.integers())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -22,6 +23,7 @@ class MiouConfig(PluginConfig):
 class SegmentationConfig(PluginConfig):
     classes: int | str = Field(description="how many, or their names in the order of ids, joined by commas")
     ignore: int = Field(255, ge=0, le=255, description="the id of pixels that do not count")
+    instances: Path | None = Field(None, description="a folder of Cityscapes' instanceIds.png, for iIoU")
 
     @field_validator("classes")
     @classmethod

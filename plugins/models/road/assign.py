@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cells import Cells, overlap, window
+from drivetrain import box_overlap
+
+from .cells import Cells, window
 
 ALPHA, BETA = 0.5, 6.0
 RADIUS = 2
@@ -36,7 +38,7 @@ def task_aligned(cells: Cells, predicted: Tensor, logits: Tensor, boxes: Tensor,
     the objects; ``most``: cells an object."""
     index, allowed = window(cells, boxes, RADIUS)
     allowed = allowed & valid[..., None]
-    iou, _ = overlap(take(predicted, index), boxes[:, :, None])
+    iou, _ = box_overlap(take(predicted, index), boxes[:, :, None])
     score = logits.flatten(1).gather(1, slots(index, classes, logits.shape[2]).flatten(1)).view_as(iou)
     aligned = ALPHA * F.logsigmoid(score) + BETA * iou.clamp(min=_LEAST).log()
     best = aligned.masked_fill(~allowed, -torch.inf).topk(min(most, index.shape[2]), 2).indices

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from drivetrain import IMAGENET_MEAN, IMAGENET_STD
+
+from .config import TimmConfig
 from .layers import Context, ConvNorm, Residual
+from .timm_backbone import TimmBackbone
 
 STRIDES = (4, 8, 16, 32)
 """Of the backbone's feature maps; pictures are padded to a multiple of the last."""
@@ -37,13 +42,16 @@ SIZES = {name: size_of(name) for name in _MULTIPLES}
 
 
 class Backbone(nn.Module):
-    """A residual network that goes to stride 4 at once, since maps of a higher resolution cost most of the time of a small
-    network. Normalised pictures [B, 3, H, W], sides multiples of 32, to maps [B, widths[i], H / s, W / s] at `STRIDES`."""
+    """A residual network that goes to stride 4 in two convolutions, since maps of a higher resolution cost most of the time of
+    a small network. Normalised pictures [B, 3, H, W], sides multiples of 32, to maps [B, widths[i], H / s, W / s] at
+    `STRIDES`."""
 
     def __init__(self, size: Size):
         super().__init__()
-        self.channels = size.widths
-        self.stem = ConvNorm(3, size.widths[0], 7, 4)
+        self.channels: tuple[int, ...] = size.widths
+        self.normalisation = (IMAGENET_MEAN, IMAGENET_STD)
+        half = size.widths[0] // 2
+        self.stem = nn.Sequential(ConvNorm(3, half, stride=2), ConvNorm(half, size.widths[0], stride=2))
         stages = []
         for i, (width, depth) in enumerate(zip(size.widths, size.depths)):
             down = [ConvNorm(size.widths[i - 1], width, 3, 2)] if i else []
@@ -56,3 +64,11 @@ class Backbone(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps[1:]
+
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return weights
+
+
+def backbone_of(size: Size, config: TimmConfig | None, strides: Sequence[int]) -> Backbone | TimmBackbone:
+    """Ours, or timm's where there is a ``config``; its last maps are at ``strides``, which are some of the last `STRIDES`."""
+    return Backbone(size) if config is None else TimmBackbone(config, strides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -49,8 +50,11 @@ class BoxesHead(Head):
         return losses | {"boxes": (self.config.box_weight * total, weight)}
 
     def predict(self, said: Found, camera: CameraBatch) -> list[Boxes]:
-        return pick(camera, said.logits.sigmoid(), said.boxes, self.classes, self.config)
+        return self.predict_from(self.exported(said), camera)
 
-    def exported(self, said: Found, size: tuple[int, int]) -> dict[str, Tensor]:
+    def predict_from(self, outputs: Mapping[str, Tensor], camera: CameraBatch) -> list[Boxes]:
+        return pick(camera, outputs["scores"], outputs["boxes"], self.classes, self.config)
+
+    def exported(self, said: Found, size: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """``boxes`` [B, A, 4] and ``scores`` [B, A, C], which a non-maximum suppression of each class is to follow."""
         return {"boxes": said.boxes, "scores": said.logits.sigmoid()}

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from drivetrain import PluginConfig
 
 Size = Literal["n", "s", "m", "l"]
+
+
+class TimmConfig(PluginConfig):
+    """A backbone of the timm library."""
+
+    timm: str = Field(description="its name there, such as resnet50 or convnext_tiny; weights come by init_from")
+    options: dict[str, Any] = Field({}, description="what timm is to build it with, such as drop_path_rate")
 
 
 class BoxesConfig(PluginConfig):
@@ -21,3 +28,4 @@ class BoxesConfig(PluginConfig):
 
 class RoadDetectorConfig(BoxesConfig):
     size: Size = Field("n", description="width and depth of backbone, neck and head")
+    backbone: TimmConfig | None = Field(None, description="a network of timm in the place of ours, e.g. {timm: resnet50}")

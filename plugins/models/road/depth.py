@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -50,13 +51,16 @@ class DepthHead(Head):
         return {"depth": (squares.sum(), pixels.sum())}
 
     def predict(self, said: Tensor, camera: CameraBatch) -> list[np.ndarray]:
-        size = (4 * said.shape[2], 4 * said.shape[3])
-        most = self.config.farthest
-        return [
-            sample_at_original(said[i : i + 1], camera, i, size)[0, 0].exp().clamp(1e-3, most).cpu().numpy()
-            for i in range(len(said))
-        ]
+        return self._metres(said, camera, (4 * said.shape[2], 4 * said.shape[3]))
+
+    def predict_from(self, outputs: Mapping[str, Tensor], camera: CameraBatch) -> list[np.ndarray]:
+        return self._metres(outputs["metres"].log(), camera)
 
     def exported(self, said: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         """``metres`` [B, 1, H, W]."""
         return {"metres": at_pixels(said, 4, size).exp()}
+
+    def _metres(self, logarithm: Tensor, camera: CameraBatch, size: tuple[int, int] | None = None) -> list[np.ndarray]:
+        """Per picture, of each original pixel, from ``logarithm`` [B, 1, h, w] over ``size``."""
+        each = (sample_at_original(logarithm[i : i + 1], camera, i, size)[0, 0] for i in range(len(logarithm)))
+        return [one.exp().clamp(1e-3, self.config.farthest).cpu().numpy() for one in each]

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drivetrain import box_overlap
+
 from .assign import slots, take, task_aligned
-from .cells import NEAREST, Cells, covered, overlap
+from .cells import NEAREST, Cells, covered
 from .layers import convolution
 
 _PRIOR = 0.01
@@ -78,7 +80,7 @@ def box_losses(cells: Cells, logits: Tensor, boxes: Tensor, targets: Mapping[str
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     focus = (wanted - logits.detach().sigmoid()).square()
     picture = quality.sum(1)
-    _, giou = overlap(take(boxes, found.cells), targets["boxes"][:, :, None])
+    _, giou = box_overlap(take(boxes, found.cells), targets["boxes"][:, :, None])
     return {
         "classes": ((entropy * focus * counted).sum(), (picture.clamp(min=1.0) * labelled).sum()),
         "boxes": ((found.quality * (1 - giou)).sum(), picture.sum()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch.nn.functional as F
@@ -43,6 +43,10 @@ class Head(nn.Module):
 
     def predict(self, said: Any, camera: CameraBatch) -> list[Any]:
         """Per picture the value of ``field``, in original pixels."""
+        raise NotImplementedError
+
+    def predict_from(self, outputs: Mapping[str, Tensor], camera: CameraBatch) -> list[Any]:
+        """The same of what `exported` gives."""
         raise NotImplementedError
 
     def exported(self, said: Any, size: tuple[int, int]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ and columns that also know where in the picture they are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -96,8 +97,10 @@ class LaneHead(Head):
         return (wanted * xs[:, None]).sum(2), wanted.sum(2) > 0
 
     def predict(self, said: Rows, camera: CameraBatch) -> list[Lanes]:
-        xs, present = self.decode(said)
-        ys = said.ys.flip(0)
+        return self.predict_from(self.exported(said), camera)
+
+    def predict_from(self, outputs: Mapping[str, Tensor], camera: CameraBatch) -> list[Lanes]:
+        xs, present, ys = outputs["xs"], outputs["present"], outputs["ys"].flip(0)
         to_original = camera.to_original.double()
         scale, shift = to_original.diagonal(dim1=1, dim2=2)[:, :2], to_original[:, :2, 2]
         xs = xs.flip(2) * scale[:, 0, None, None] + shift[:, 0, None, None]
@@ -106,7 +109,7 @@ class LaneHead(Head):
         found = (t.float().cpu().numpy() for t in (xs, ys, present.flip(2)))
         return [self._lanes(*one) for one in zip(*found, limits)]
 
-    def exported(self, said: Rows, size: tuple[int, int]) -> dict[str, Tensor]:
+    def exported(self, said: Rows, size: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """``xs`` and ``present`` [B, S, R], as of `decode`, and ``ys`` [R] of the rows."""
         xs, present = self.decode(said)
         return {"xs": xs, "present": present, "ys": said.ys}

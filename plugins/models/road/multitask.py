@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from drivetrain import Batch, CameraLabels, Model, ModelContext, Prediction, UserError, near_matches, normalise_images
 
-from .backbone import Backbone, size_of
-from .boxes import BoxesHead
+from .backbone import STRIDES, backbone_of, size_of
+from .boxes import LEVELS, BoxesHead
 from .depth import DepthHead
 from .detector import pad
 from .heads import Fuse, Head, Terms
@@ -43,9 +43,10 @@ class RoadMultitask(Model):
         super().__init__()
         size = size_of(config.size, config.width)
         heads = {task: _HEADS[task](config, size.neck, context.classes[task]) for task in context.tasks}
-        self.backbone = Backbone(size)
-        self.neck = Neck(size.widths[1:], size.neck)
-        self.fuse = Fuse(size.widths[0] if any(head.reads_stride_4 for head in heads.values()) else None, size.neck)
+        is_fine = any(head.reads_stride_4 for head in heads.values())
+        self.backbone = backbone_of(size, config.backbone, STRIDES if is_fine else LEVELS)
+        self.neck = Neck(self.backbone.channels[-len(LEVELS) :], size.neck)
+        self.fuse = Fuse(self.backbone.channels[0] if is_fine else None, size.neck)
         self.heads = nn.ModuleDict(heads)
         self.task_weights = {task: config.task_weights.get(task, 1.0) for task in heads}
         learnt = heads if config.balance == "uncertainty" else ()
@@ -54,29 +55,43 @@ class RoadMultitask(Model):
     def said(self, images: Tensor) -> dict[str, Any]:
         """What each task's head says of normalised pictures [B, 3, H, W] of any size."""
         maps = self.backbone(pad(images))
-        fused = self.fuse(maps[0], self.neck(maps[1:]))
+        fused = self.fuse(maps[0], self.neck(maps[-len(LEVELS) :]))
         return {task: head(fused) for task, head in self.heads.items()}
 
     def losses(self, batch: Batch) -> Terms:
         camera = batch.camera
         out: Terms = {}
-        for task, said in self.said(normalise_images(camera.images)).items():
+        for task, said in self.said(normalise_images(camera.images, *self.normalisation())).items():
             terms = self.heads[task].losses(said, camera)  # type: ignore[operator]
             out |= self._balanced(task, terms, camera.labelled[task].sum().float())
         return out
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        camera = batch.camera
-        labels: list[dict[str, Any]] = [{} for _ in batch.keys]
-        for task, said in self.said(normalise_images(camera.images)).items():
-            head: Any = self.heads[task]
-            for one, value in zip(labels, head.predict(said, camera)):
-                one[head.field] = value
-        return [Prediction(key, {batch.camera_name: CameraLabels(**one)}) for key, one in zip(batch.keys, labels)]
+        said = self.said(normalise_images(batch.camera.images, *self.normalisation()))
+        return self._predictions(batch, lambda task, head: head.predict(said[task], batch.camera))
+
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        def of_task(task: str, head: Any) -> list[Any]:
+            own = {name.removeprefix(f"{task}/"): value for name, value in outputs.items() if name.startswith(f"{task}/")}
+            return head.predict_from(own, batch.camera)
+
+        return self._predictions(batch, of_task)
+
+    def own_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return self.backbone.own_names(weights)
+
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.backbone.normalisation
 
     def export_module(self) -> nn.Module:
         """float32 [B, 3, H, W] normalised pictures to what each head's ``exported`` tells, named TASK/NAME."""
         return _Export(self).eval()
+
+    def _predictions(self, batch: Batch, of_task: Callable[[str, Any], list[Any]]) -> list[Prediction]:
+        """``of_task``: what a task's head finds in each picture."""
+        found: dict[str, list[Any]] = {head.field: of_task(task, head) for task, head in self.heads.items()}  # type: ignore
+        each = ({field: values[i] for field, values in found.items()} for i in range(len(batch)))
+        return [Prediction(key, {batch.camera_name: CameraLabels(**one)}) for key, one in zip(batch.keys, each)]
 
     def _balanced(self, task: str, terms: Terms, labelled: Tensor) -> Terms:
         factor: Tensor | float = self.task_weights[task]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from drivetrain import MaskLossConfig, PluginConfig
 
-from .config import BoxesConfig, Size
+from .config import BoxesConfig, Size, TimmConfig
 
 
 class LaneConfig(PluginConfig):
@@ -32,6 +32,7 @@ class RoadMultitaskConfig(PluginConfig):
     width: float | None = Field(
         None, ge=0.125, le=4, description="multiple of the widths, between or beyond those of the sizes: 0.25, 0.5, 0.75, 1"
     )
+    backbone: TimmConfig | None = Field(None, description="a network of timm in the place of ours, e.g. {timm: resnet50}")
     balance: Literal["fixed", "uncertainty"] = Field(
         "fixed", description="weights of the tasks' losses: task_weights, or learnt with the model"
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
@@ -90,9 +89,8 @@ class Detector(Model):
         return published(name)
 
     def export_module(self) -> nn.Module:
-        """float32 [B, 3, H, W] normalised pictures to boxes [N, 4] in their pixels, scores [N], class ids int64 [N] and
-        the picture int64 [N] of each."""
-        return _Export(self).eval()
+        raise NotImplementedError("torchvision's detectors suppress overlapping boxes inside the network, so that only running "
+                                  "it tells how many there are, which no exporter of torch's can follow")  # fmt: skip
 
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         transform = self.net.transform
@@ -214,22 +212,6 @@ class FasterRCNNDetector(Detector):
     def detect(self, images: ImageList, features: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         proposals, _ = self.net.rpn(images, features)
         return self.net.roi_heads(features, proposals, images.image_sizes)[0]
-
-
-class _Export(nn.Module):
-    outputs = ("boxes", "scores", "classes", "pictures")
-
-    def __init__(self, model: Detector):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        height, width = images.shape[-2:]
-        padded = self.model.pad(images)
-        found = self.model.detect(ImageList(padded, [(height, width)] * len(images)), self.model.net.backbone(padded))
-        pictures = [torch.full_like(one["labels"], i) for i, one in enumerate(found)]
-        boxes, scores, labels = (torch.cat([one[name] for one in found]) for name in ("boxes", "scores", "labels"))
-        return boxes, scores, labels - self.model.first_label, torch.cat(pictures)
 
 
 def _float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:

@@ -65,12 +65,12 @@ class Segmenter(Model):
         return terms
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        camera = batch.camera
-        logits = self.logits(normalise_images(camera.images))["out"]
-        masks = [
-            sample_at_original(logits[i : i + 1], camera, i)[0].argmax(0).to(torch.uint8).cpu().numpy()
-            for i in range(len(batch))
-        ]
+        return self.predict_from({"logits": self.logits(normalise_images(batch.camera.images))["out"]}, batch)
+
+    def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
+        logits = outputs["logits"]
+        each = (sample_at_original(logits[i : i + 1], batch.camera, i)[0] for i in range(len(batch)))
+        masks = [one.argmax(0).to(torch.uint8).cpu().numpy() for one in each]
         return [Prediction(k, {batch.camera_name: CameraLabels(semantic=m)}) for k, m in zip(batch.keys, masks)]
 
     def published_weights(self, name: str) -> Mapping[str, Tensor] | None:

@@ -1,0 +1,1 @@
+"""What recipes are made of, and what may be laid over them."""

@@ -1,0 +1,1 @@
+"""What `recipe new` begins with: a file a task."""
