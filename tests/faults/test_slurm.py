@@ -1,4 +1,5 @@
-"""Under a real Slurm of one host: the batch script of docs/launching.md leaves at the signal, is queued again and goes on."""
+"""Under a real Slurm of one host: the batch script of docs/launching.md leaves at the signal, is queued again and goes on; a
+study's trials are jobs."""
 
 from __future__ import annotations
 
