@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     )
     from .geometry import Optics, View, clip_line, map_boxes
     from .lanes import Lanes, lanes_from_json, lanes_to_json
+    from .launcher import exported
     from .layouts import (
         check_files,
         check_layout,
@@ -116,7 +117,7 @@ if TYPE_CHECKING:
         TrialExecutor,
         TrialScheduler,
     )
-    from .search.jobs import OwnedJob, job_evaluations, local_gpus
+    from .search.jobs import JobFiles, OwnedJob, job_evaluations, local_gpus
     from .search.space import Parameter, Space, Values, key_of
     from .search.trials import Ended, Event, Job, LossVector, Move, Report, Trial
     from .seeding import Rng, hash_array, hash_key
@@ -141,6 +142,7 @@ _HOMES = {
     "decode_key encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "Optics View clip_line map_boxes",
     "lanes": "Lanes lanes_from_json lanes_to_json",
+    "launcher": "exported",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
     "read_table",
     "mask_losses": "MaskLoss",
@@ -158,7 +160,7 @@ _HOMES = {
     "sampling": "sample_at_original",
     "saving": "FragmentWriter",
     "search.contracts": "AlgorithmContext ExecutorContext SchedulerContext SearchAlgorithm TrialExecutor TrialScheduler",
-    "search.jobs": "OwnedJob job_evaluations local_gpus",
+    "search.jobs": "JobFiles OwnedJob job_evaluations local_gpus",
     "search.space": "Parameter Space Values key_of",
     "search.trials": "Ended Event Job LossVector Move Report Trial",
     "seeding": "Rng hash_array hash_key",

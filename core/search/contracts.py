@@ -132,4 +132,4 @@ class TrialExecutor:
         raise NotImplementedError
 
     def close(self) -> None:
-        """No job is left."""
+        """None of its jobs is left, but for those that outlive a controller and are found again by `recover`."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR
-from ..launcher import Command, free_port, local_command
+from ..launcher import Command, free_port, local_command, some_port
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
 from ..supervise import clear_shared_memory, end_session
@@ -28,37 +28,22 @@ _HOW = {0: t.REACHED, GATE_FAILED: t.REACHED, REQUEUE: t.LEFT, DIVERGED: t.DIVER
         USER_ERROR: t.INFEASIBLE}  # fmt: skip
 
 
-class OwnedJob:
-    """``words`` of ``drivetrain`` on ``ranks`` ranks, for the run in the folder ``run``; what they print goes to ``log``."""
+class JobFiles:
+    """What a trial's job leaves on disk, wherever it runs: its run is in the folder ``run``, what it prints goes to ``log``."""
 
-    def __init__(self, words: Sequence[str], ranks: int, run: Path, log: Path, environment: Mapping[str, str]):
+    def __init__(self, run: Path, log: Path):
         self.run, self.log = run, log
         self._folder = RunFolder(run)
-        study = run.resolve().parents[2].name
-        self._folder.make(name=f"{study}-{run.parent.name}{run.name.removeprefix('run')}", group=study, job_type="trial")
+        self._size, self._log_from = -1, 0
+
+    def make(self) -> None:
+        """As they are before a job begins."""
+        study = self.run.resolve().parents[2].name
+        life = self.run.name.removeprefix("run")
+        self._folder.make(name=f"{study}-{self.run.parent.name}{life}", group=study, job_type="trial")
         self._folder.stop_file.unlink(missing_ok=True)
         self._folder.exit_file.unlink(missing_ok=True)
-        self._size, self._log_from = -1, log.stat().st_size if log.is_file() else 0
-        self._killed_before = _killed_for_memory()
-        alone = Command([sys.executable, "-m", "drivetrain", *words], {})
-        several = local_command(ranks, free_port(), "deepspeed", words, chosen=_GPUS in environment)
-        command = alone if ranks == 1 else several
-        added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
-        environment = {**outside_sweep(dict(os.environ)), **command.environment, **added, **environment}
-        with log.open("ab") as out:
-            self._process = subprocess.Popen(
-                command.words, env=environment, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-
-    def poll(self) -> tuple[str, str] | None:
-        """(how it ended, why), once none of its processes is left; None while it runs."""
-        if self._process.poll() is None:
-            return None
-        end_session(self._process, signal.SIGKILL)
-        kill_all_of(self.run)
-        clear_shared_memory()
-        return self._outcome(self._process.returncode)
+        self._log_from = self.log.stat().st_size if self.log.is_file() else 0
 
     def has_news(self) -> bool:
         """Whether its records have changed since the last time that this was asked."""
@@ -73,8 +58,61 @@ class OwnedJob:
         """All ranks save and leave after the step that they are in."""
         self._folder.stop_file.write_text(f"{REQUEUE} {why}\n")
 
-    def kill(self) -> None:
+    def outcome(self, code: int) -> tuple[str, str]:
+        """(how a job ended, why) whose launcher's exit code is ``code``, by what its ranks could say."""
+        if code and self._folder.exit_file.is_file():
+            code = int(self._folder.exit_file.read_text())
+        how = _HOW.get(code, t.CRASHED)
+        return how, "" if how == t.REACHED else self._last_error() or f"exit code {code}"
+
+    def _last_error(self) -> str:
+        try:
+            with self.log.open("rb") as file:
+                file.seek(self._log_from)
+                lines = file.read()[-20_000:].decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        told = [line.partition("error: ")[2] for line in lines if "error: " in line]
+        return (told or [line for line in lines if line.strip()] or [""])[-1].strip()
+
+
+class OwnedJob(JobFiles):
+    """``words`` of ``drivetrain`` on ``ranks`` ranks of this host, which leave with this process. ``started_by``: words of
+    another launcher, such as srun's, which ends its ranks at SIGTERM; ``environment`` then has MASTER_ADDR."""
+
+    def __init__(self, words: Sequence[str], ranks: int, run: Path, log: Path, environment: Mapping[str, str],
+                 started_by: Sequence[str] = ()):  # fmt: skip
+        super().__init__(run, log)
+        self.make()
+        self._killed_before = _killed_for_memory()
+        self._kill_with = signal.SIGTERM if started_by else signal.SIGKILL
+        added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
+        command = self._command(words, ranks, _GPUS in environment, started_by)
+        inherited = outside_sweep(dict(os.environ))
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                command.words, env={**inherited, **command.environment, **added, **environment}, stdin=subprocess.DEVNULL,
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    @staticmethod
+    def _command(words: Sequence[str], ranks: int, chosen: bool, started_by: Sequence[str]) -> Command:
+        if ranks > 1 and not started_by:
+            return local_command(ranks, free_port(), "deepspeed", words, chosen)
+        meet = {"MASTER_PORT": str(some_port())} if started_by else {}
+        return Command([*started_by, sys.executable, "-u", "-m", "drivetrain", *words], meet)
+
+    def poll(self) -> tuple[str, str] | None:
+        """(how it ended, why), once none of its processes is left; None while it runs."""
+        if self._process.poll() is None:
+            return None
         end_session(self._process, signal.SIGKILL)
+        kill_all_of(self.run)
+        clear_shared_memory()
+        return self.outcome(self._process.returncode)
+
+    def kill(self) -> None:
+        end_session(self._process, self._kill_with)
         kill_all_of(self.run)
 
     @staticmethod
@@ -85,20 +123,11 @@ class OwnedJob:
             time.sleep(0.2)
         kill_all_of(run)
 
-    def _outcome(self, code: int) -> tuple[str, str]:
-        if code and self._folder.exit_file.is_file():
-            code = int(self._folder.exit_file.read_text())
-        how = _HOW.get(code, t.CRASHED)
+    def outcome(self, code: int) -> tuple[str, str]:
+        how, why = super().outcome(code)
         if how == t.CRASHED and _killed_for_memory() > self._killed_before:
             return t.OUT_OF_MEMORY, "the host's memory was full: the system killed a process"
-        return how, "" if how == t.REACHED else self._last_error() or f"exit code {code}"
-
-    def _last_error(self) -> str:
-        with self.log.open("rb") as file:
-            file.seek(self._log_from)
-            lines = file.read()[-20_000:].decode(errors="replace").splitlines()
-        told = [line.partition("error: ")[2] for line in lines if "error: " in line]
-        return (told or [line for line in lines if line.strip()] or [""])[-1].strip()
+        return how, why
 
 
 def job_evaluations(run: Path, figures: Iterable[str], own: Mapping[str, str]) -> list[tuple[int, dict[str, float | None]]]:

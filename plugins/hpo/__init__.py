@@ -55,6 +55,14 @@ def drivetrain_trial_executors():
             config=f"{_HERE}.config:LocalConfig", default=True,
         ),
         TrialExecutorPlugin(
+            name="slurm", about="Slurm: a job a trial, or steps of an allocation", factory=f"{_HERE}.slurm:from_config",
+            config=f"{_HERE}.config:SlurmConfig",
+        ),
+        TrialExecutorPlugin(
+            name="ray", about="A cluster of Ray places trials on its nodes", factory=f"{_HERE}.ray_executor:RayExecutor",
+            config=f"{_HERE}.config:RayConfig",
+        ),
+        TrialExecutorPlugin(
             name="simulated", about="A Python function on a virtual clock, for tests", factory=f"{_HERE}.simulated:from_config",
             config=f"{_HERE}.config:SimulatedConfig",
         ),

@@ -81,6 +81,33 @@ class LocalConfig(PluginConfig):
     memory_gb: float | None = Field(None, gt=0, description="host memory that must be free for one more trial to start")
 
 
+class SlurmConfig(PluginConfig):
+    mode: Literal["batch", "steps"] | None = Field(
+        None, description="batch: an sbatch job a trial; steps: srun in the allocation that the search runs in; null: steps "
+        "where there is one"
+    )  # fmt: skip
+    trials: Count | None = Field(
+        None, description="trials at a time at the most, waiting ones too; null: 8 batch jobs, or as many steps as have room"
+    )  # fmt: skip
+    partition: str | None = Field(None, description="of batch jobs")
+    account: str | None = Field(None, description="of batch jobs")
+    time: str | None = Field(
+        None, description="limit of a batch job, as sbatch takes it; a trial that needs more goes on in another"
+    )
+    cpus: Count = Field(1, description="of a rank")
+    gpus: int = Field(0, ge=0, description="of a rank")
+    options: list[str] = Field([], description="more options of sbatch (steps: of srun), such as --qos=long")
+    setup: list[str] = Field([], description="lines of shell before the launcher in a batch job, such as module load cuda")
+    poll_s: float = Field(10.0, gt=0, description="seconds from one squeue to the next")
+
+
+class RayConfig(PluginConfig):
+    address: str | None = Field(None, description="of the cluster; null: RAY_ADDRESS, or the one that this host is part of")
+    trials: Count | None = Field(None, description="trials at a time at the most; null: as many as the cluster has room for")
+    cpus: float = Field(1.0, ge=0, description="of a rank")
+    gpus: int = Field(0, ge=0, description="of a rank")
+
+
 class SimulatedConfig(PluginConfig):
     objective: str = Field(description="package.module:function, of (values, step), that returns figures")
     slots: Count = Field(4, description="trials at a time")

@@ -1,4 +1,5 @@
-"""Under a real Slurm of one host: the batch script of docs/launching.md leaves at the signal, is queued again and goes on."""
+"""Under a real Slurm of one host: the batch script of docs/launching.md leaves at the signal, is queued again and goes on; a
+study's trials are jobs."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from drivetrain import open_run
 from drivetrain.run import read_records
 
 LAST = 12
+PLUGIN = ROOT / "tests" / "plugins" / "diverging.py"
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +80,23 @@ def test_plain_srun_starts_ranks_that_meet_where_they_are_told(shards, slurm, tm
     told = subprocess.run(list(map(str, command)), env=where, capture_output=True, text=True, timeout=300)
     assert told.returncode == 0, told.stderr
     assert sorted(keys(open_run(run))) == [(step, slot) for step in (1, 2) for slot in range(4)]
+
+
+def test_trials_of_a_study_are_jobs(shards, slurm, tmp_path):
+    recipe, study = tmp_path / "mine.yaml", tmp_path / "study"
+    recipe.write_text(f"""
+extends: [{SMALL}]
+model: {{plugin: diverging, task: semantic_segmentation, steps: []}}
+parallelism: {{plugin: single}}
+train: {{steps: 2}}
+search:
+  space: {{optimizer.lr: [1e-4, 1e-3]}}
+  trials: 2
+  executor: {{plugin: slurm, poll_s: 0.5, trials: 2}}
+""")
+    command = [sys.executable, "-m", "drivetrain", "search", recipe, "--study", study, "--plugin", PLUGIN]
+    done = subprocess.run(list(map(str, command)), env=slurm.environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr + "".join(p.read_text() for p in study.glob("trials/*/log"))
+    assert done.stderr.count(" complete at step 2") == 2, done.stderr
+    names = slurm.run("squeue", "--states=all", "--noheader", "--format=%j").split()
+    assert sorted(name.split(".")[1] for name in names if name.startswith("study-")) == ["00000", "00001"]
