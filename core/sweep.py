@@ -13,11 +13,6 @@ def sweep_run() -> str | None:
     return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
 
 
-def outside_sweep(environment: dict[str, str]) -> dict[str, str]:
-    """Without what makes a process the sweep's."""
-    return {name: value for name, value in environment.items() if name not in SWEEP or "WANDB_SWEEP_ID" not in environment}
-
-
 def leave_sweep() -> None:
     """This process is none of the sweep's from here on."""
     if sweep_run() is not None:

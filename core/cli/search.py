@@ -183,7 +183,9 @@ def export(
 def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) -> None:
     from ..hosts import control_words
     from ..search.study import open_study
+    from ..sweep import leave_sweep
 
+    leave_sweep()  # trials inherit this environment
     if parallel is not None:
         overrides = [f"search.executor.trials={parallel}", *overrides]
     study = open_study(recipe, overrides, folder, say, control_words(get_manager().controls))

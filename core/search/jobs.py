@@ -16,7 +16,6 @@ from ..launcher import Command, free_port, local_command, some_port
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
 from ..supervise import clear_shared_memory, end_session
-from ..sweep import outside_sweep
 from ..watch import EXIT_FILE
 from . import trials as t
 from .asking import figures_of
@@ -88,10 +87,9 @@ class OwnedJob(JobFiles):
         self._kill_with = signal.SIGTERM if started_by else signal.SIGKILL
         added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
         command = self._command(words, ranks, _GPUS in environment, started_by)
-        inherited = outside_sweep(dict(os.environ))
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                command.words, env={**inherited, **command.environment, **added, **environment}, stdin=subprocess.DEVNULL,
+                command.words, env={**os.environ, **command.environment, **added, **environment}, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
