@@ -49,17 +49,22 @@ def assemble(out: Path, plan: Plan, classes: Mapping[str, Sequence[ClassInfo]]) 
     system has no locks each writes the same bytes. Raises DataError for equal keys.
     """
     with _alone(out):
-        if plan.is_done(out):
-            return True
-        if missing(out, plan):
-            return False
-        try:
-            _assemble(out, plan, classes)
-        except FileNotFoundError:
-            if not plan.is_done(out):  # else another host was first, and has tidied up
-                raise
-    shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
+        if not plan.is_done(out):
+            if missing(out, plan):
+                return False
+            try:
+                _assemble(out, plan, classes)
+            except FileNotFoundError:
+                if not plan.is_done(out):  # else another host was first, and has tidied up
+                    raise
+    tidy(out)
     return True
+
+
+def tidy(out: Path) -> None:
+    """Remove what only a half-written set needs. Whoever finds the set complete does it: a process that still wrote as another
+    one tidied up would leave files behind."""
+    shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
 
 
 @contextlib.contextmanager

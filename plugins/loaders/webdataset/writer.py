@@ -15,7 +15,7 @@ from typing import Any
 from drivetrain import DataError, Dataset, Frame, PluginError, frame_to_parts, process_pool
 
 from .archive import BLOCK, Archive
-from .assembly import assemble
+from .assembly import assemble, tidy
 from .checks import row_of
 from .choosing import beyond, of_side
 from .pictures import changed
@@ -64,7 +64,13 @@ def convert(dataset: Dataset, source: Path, out: Path, split: str, *, dataset_na
         return _complete(_Job(dataset, plan, out), refs)
     with _full_disk_told(out):
         plan.begin(out)
-        return _convert(_Job(dataset, plan, out), refs, part, workers, progress)
+        try:
+            return _convert(_Job(dataset, plan, out), refs, part, workers, progress)
+        except FileNotFoundError:
+            if not plan.is_done(out):  # else another process that made the same part was first
+                raise
+            tidy(out)
+            return ShardSet(out)
 
 
 @contextlib.contextmanager
