@@ -31,7 +31,7 @@ from .declarations import (
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images
+    from .batch import IMAGENET_MEAN, IMAGENET_STD, Batch, CameraBatch, LidarBatch, normalise_images, pad_to_multiple
     from .box_overlap import box_overlap
     from .checkpoint import Checkpoint, Piece, persistent_buffers, whole_pieces
     from .comm import Comm, local_world_from_environment
@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from .rasters import decode_pixels, decode_stored, encode_pixels, stored_to_depth
     from .recipe import Recipe
     from .sample import CameraSample, LidarSample, Sample, Transform
-    from .sampling import sample_at_original
+    from .sampling import classes_at_original, sample_at_original
     from .saving import FragmentWriter
     from .search.contracts import (
         AlgorithmContext,
@@ -126,7 +126,7 @@ if TYPE_CHECKING:
     from .where import Known, Where
 
 _HOMES = {
-    "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images",
+    "batch": "IMAGENET_MEAN IMAGENET_STD Batch CameraBatch LidarBatch normalise_images pad_to_multiple",
     "box_overlap": "box_overlap",
     "checkpoint": "Checkpoint Piece persistent_buffers whole_pieces",
     "comm": "Comm local_world_from_environment",
@@ -157,7 +157,7 @@ _HOMES = {
     "rasters": "decode_pixels decode_stored encode_pixels stored_to_depth",
     "recipe": "Recipe",
     "sample": "CameraSample LidarSample Sample Transform",
-    "sampling": "sample_at_original",
+    "sampling": "classes_at_original sample_at_original",
     "saving": "FragmentWriter",
     "search.contracts": "AlgorithmContext ExecutorContext SchedulerContext SearchAlgorithm TrialExecutor TrialScheduler",
     "search.jobs": "JobFiles OwnedJob job_evaluations local_gpus",

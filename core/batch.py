@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import UserError
@@ -130,6 +131,12 @@ class Batch:
         if self.on_release is not None:
             self.on_release()
             self.on_release = None
+
+
+def pad_to_multiple(images: Tensor, multiple: int, value: float = 0.0) -> Tensor:
+    """[..., H, W] with ``value`` to the right and below, so that ``multiple`` divides the sides."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple), value=value)
 
 
 def normalise_images(images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD,

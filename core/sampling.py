@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,3 +28,10 @@ def sample_at_original(maps: Tensor, camera: CameraBatch, index: int, size: tupl
         axes.append((2 * inside / size[dim] - 1).float())
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
     return F.grid_sample(maps, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def classes_at_original(logits: Tensor, camera: CameraBatch, size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """Per picture uint8 [H, W], the likeliest class of each original pixel, from ``logits`` [B, C, h, w] that lie over ``size``
+    as the maps of `sample_at_original` do."""
+    each = (sample_at_original(logits[i : i + 1], camera, i, size)[0] for i in range(len(logits)))
+    return [one.argmax(0).to(torch.uint8).cpu().numpy() for one in each]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drivetrain import Batch, CameraBatch, CameraLabels, Model, ModelContext, Prediction, normalise_images
+from drivetrain import Batch, CameraBatch, CameraLabels, Model, ModelContext, Prediction, normalise_images, pad_to_multiple
 
 from .backbone import SIZES, STRIDES, backbone_of
 from .cells import Cells, cells_of, decode
@@ -84,8 +83,7 @@ class _Export(nn.Module):
 
 def pad(images: Tensor) -> Tensor:
     """To the right and below, so that every level divides the sides."""
-    height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
+    return pad_to_multiple(images, STRIDES[-1])
 
 
 def build(config: RoadDetectorConfig, context: ModelContext) -> RoadDetector:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drivetrain import IGNORE, TASKS, CameraBatch, MaskLoss, MaskLossConfig, sample_at_original
+from drivetrain import IGNORE, TASKS, CameraBatch, MaskLoss, MaskLossConfig, classes_at_original
 
 from .heads import Head, Maps, Terms
 from .layers import ConvNorm
@@ -47,10 +46,10 @@ class MaskHead(Head):
         return self.loss(said.masked_fill(~known[:, :, None, None], _NEVER), mask, _CELL)
 
     def predict(self, said: Tensor, camera: CameraBatch) -> list[np.ndarray]:
-        return _classes(said, camera, (_CELL * said.shape[2], _CELL * said.shape[3]))
+        return classes_at_original(said, camera, (_CELL * said.shape[2], _CELL * said.shape[3]))
 
     def predict_from(self, outputs: Mapping[str, Tensor], camera: CameraBatch) -> list[np.ndarray]:
-        return _classes(outputs["logits"], camera)
+        return classes_at_original(outputs["logits"], camera)
 
     def exported(self, said: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         """``logits`` [B, C, H, W]."""
@@ -60,12 +59,6 @@ class MaskHead(Head):
 def at_pixels(maps: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     """Maps [B, C, h, w] at ``stride`` of a padded picture, at the pixels of its first ``size``."""
     return F.interpolate(maps, scale_factor=float(stride), mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
-
-
-def _classes(logits: Tensor, camera: CameraBatch, size: tuple[int, int] | None = None) -> list[np.ndarray]:
-    """Per picture the likeliest class of each original pixel, from ``logits`` [B, C, h, w] over ``size``."""
-    each = (sample_at_original(logits[i : i + 1], camera, i, size)[0] for i in range(len(logits)))
-    return [one.argmax(0).to(torch.uint8).cpu().numpy() for one in each]
 
 
 def _counted(mask: Tensor, known: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
@@ -21,6 +20,7 @@ from drivetrain import (
     UserError,
     boxes_in_original,
     normalise_images,
+    pad_to_multiple,
 )
 
 from .config import DetectionConfig
@@ -96,13 +96,9 @@ class Detector(Model):
         transform = self.net.transform
         return tuple(transform.image_mean), tuple(transform.image_std)
 
-    def pad(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        return F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
-
     def _images(self, camera: CameraBatch) -> ImageList:
         images = normalise_images(camera.images, *self.normalisation())
-        return ImageList(self.pad(images), [(h, w) for h, w in camera.sizes.tolist()])
+        return ImageList(pad_to_multiple(images, self.multiple), [(h, w) for h, w in camera.sizes.tolist()])
 
     def _targets(self, camera: CameraBatch) -> Targets:
         fields, labelled, known = camera.targets[TASK], camera.labelled[TASK], camera.labelled_classes[TASK]

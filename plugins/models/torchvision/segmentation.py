@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.segmentation import LRASPP
@@ -20,8 +19,8 @@ from drivetrain import (
     ModelContext,
     Prediction,
     UserError,
+    classes_at_original,
     normalise_images,
-    sample_at_original,
 )
 
 from .config import AuxSegmentationConfig, SegmentationConfig
@@ -68,9 +67,7 @@ class Segmenter(Model):
         return self.predict_from({"logits": self.logits(normalise_images(batch.camera.images))["out"]}, batch)
 
     def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
-        logits = outputs["logits"]
-        each = (sample_at_original(logits[i : i + 1], batch.camera, i)[0] for i in range(len(batch)))
-        masks = [one.argmax(0).to(torch.uint8).cpu().numpy() for one in each]
+        masks = classes_at_original(outputs["logits"], batch.camera)
         return [Prediction(k, {batch.camera_name: CameraLabels(semantic=m)}) for k, m in zip(batch.keys, masks)]
 
     def published_weights(self, name: str) -> Mapping[str, Tensor] | None:

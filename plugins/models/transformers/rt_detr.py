@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drivetrain import (
@@ -21,6 +20,7 @@ from drivetrain import (
     block_names,
     boxes_in_original,
     normalise_images,
+    pad_to_multiple,
 )
 
 from .config import RTDetrConfig
@@ -102,7 +102,7 @@ class RTDetr(Model):
         return _Export(self).eval()
 
     def _images(self, camera: CameraBatch) -> Tensor:
-        return pad(normalise_images(camera.images, *self.normalisation()))
+        return pad_to_multiple(normalise_images(camera.images, *self.normalisation()), _MULTIPLE)
 
     def _run(self, images: Tensor, labels: list[dict[str, Tensor]] | None) -> Any:
         wanted = self.net.config.num_queries
@@ -129,13 +129,7 @@ class _Export(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.model.detect(pad(images))
-
-
-def pad(images: Tensor) -> Tensor:
-    """To the right and below, so that every level divides the sides."""
-    height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))
+        return self.model.detect(pad_to_multiple(images, _MULTIPLE))
 
 
 def _labels(truth: Truth) -> list[dict[str, Tensor]]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drivetrain import (
     IGNORE,
     Batch,
+    CameraBatch,
     CameraLabels,
     MaskLoss,
     Model,
     ModelContext,
     Prediction,
     block_names,
+    classes_at_original,
     normalise_images,
-    sample_at_original,
+    pad_to_multiple,
 )
 
 from .config import SegformerConfig
@@ -44,18 +45,16 @@ class Segformer(Model):
         self.net, self.loss = net, loss
 
     def logits(self, images: Tensor) -> Tensor:
-        """Normalised pictures [B, 3, H, W] to float32 logits [B, C, h, w] at stride 4, over the padded picture."""
-        return self.net(pad(images)).logits.float()
+        """Normalised, padded pictures [B, 3, H, W] to float32 logits [B, C, h, w] at stride 4."""
+        return self.net(images).logits.float()
 
     def losses(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         camera = batch.camera
         mask = camera.targets[TASK]["mask"].masked_fill(~camera.labelled[TASK][:, None, None], IGNORE)
-        height, width = mask.shape[1:]
-        mask = F.pad(mask, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE), value=IGNORE)
-        return self.loss(self.logits(normalise_images(camera.images)), mask)
+        return self.loss(self.logits(_images(camera)), pad_to_multiple(mask, _MULTIPLE, IGNORE))
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        images = pad(normalise_images(batch.camera.images))
+        images = _images(batch.camera)
         return _predictions(self.logits(images), batch, (images.shape[2], images.shape[3]))
 
     def predict_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Prediction]:
@@ -73,10 +72,13 @@ class Segformer(Model):
         return _Export(self).eval()
 
 
+def _images(camera: CameraBatch) -> Tensor:
+    return pad_to_multiple(normalise_images(camera.images), _MULTIPLE)
+
+
 def _predictions(logits: Tensor, batch: Batch, size: tuple[int, int] | None = None) -> list[Prediction]:
     """Of ``logits`` [B, C, h, w] that lie over ``size``, their own where that is None."""
-    each = (sample_at_original(logits[i : i + 1], batch.camera, i, size)[0] for i in range(len(batch)))
-    masks = [one.argmax(0).to(torch.uint8).cpu().numpy() for one in each]
+    masks = classes_at_original(logits, batch.camera, size)
     return [Prediction(k, {batch.camera_name: CameraLabels(semantic=m)}) for k, m in zip(batch.keys, masks)]
 
 
@@ -89,14 +91,9 @@ class _Export(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        padded = pad(images)
+        padded = pad_to_multiple(images, _MULTIPLE)
         logits = F.interpolate(self.model.logits(padded), padded.shape[-2:], mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
-
-
-def pad(images: Tensor) -> Tensor:
-    height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))
 
 
 def build(config: SegformerConfig, context: ModelContext) -> Segformer:
