@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -126,6 +127,23 @@ def test_without_a_server_the_run_is_recorded_offline(tmp_path, monkeypatch):
     run.log(1, {"loss": 0.5})
     run.finish(None)
     assert run.run_id == "abc123" and recorded(tmp_path, "abc123")[0]["history"][0]["item"]["step"] == 1
+
+
+def test_a_service_that_was_inherited_and_is_gone_is_not_asked(tmp_path):
+    """It would end the run at its start; whoever starts a run may have tracked another one before."""
+    script = """
+        import sys
+        from pathlib import Path
+        from drivetrain import TrackerContext
+        from drivetrain.plugins.trackers.wandb.config import WandbConfig
+        from drivetrain.plugins.trackers.wandb.tracker import build
+        build(WandbConfig(), TrackerContext(Path(sys.argv[1]), "n", {}, "train", {})).finish(None)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    gone = {**os.environ, "WANDB_SERVICE": f"3-1-unix-{tmp_path / 'socket'}"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=gone)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))) == 1
 
 
 def test_a_disabled_tracker_writes_nothing(tmp_path):

@@ -45,6 +45,7 @@ def start(config: WandbConfig, context: TrackerContext) -> wandb.Run:
     """
     import wandb
 
+    os.environ.pop("WANDB_SERVICE", None)  # inherited, it names the service of a process that may be gone
     mode: Any = config.mode if config.mode != "auto" else _auto_mode()
     settings = wandb.Settings(
         silent=True, console="off", disable_git=True, disable_code=True, save_code=False, reinit="create_new",
