@@ -30,7 +30,9 @@ def as_owner() -> str:
 
 def follow_owner() -> None:
     """SIGTERM to this process once its owner, if it has one on this host, is gone: at once what has not begun, with a save what
-    trains. A launcher that is killed in between passes nothing on, so each of its ranks looks for itself."""
+    trains. A launcher that is killed in between passes nothing on, so each of its ranks looks for itself. Main thread."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # as some job starters leave it to all that they start
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     host, pid, start = os.environ.get(OWNER, "- 0 -").split()
     if host == socket.gethostname():
         Thread(target=_leave_after, args=(int(pid), start), daemon=True, name="owner").start()

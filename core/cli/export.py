@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def export(
     run: Path = typer.Argument(..., help="A run's folder."),
-    format: str = typer.Option(..., "--format", help="onnx (needs drivetrain[onnx]) or torch-export."),
+    format: str = typer.Option(..., "--format", help="onnx (needs the extra onnx) or torch-export."),
     out: Path = typer.Option(..., "--out", help="The file that is written; what must be known of it goes to FILE.json."),
     size: str = typer.Option(None, "--size", help="HEIGHTxWIDTH of its pictures; the validation pictures' by default."),
     checkpoint: str = typer.Option("newest", "--checkpoint", help="newest, best, or the number of a step."),

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from drivetrain.owner import OWNER, process_start
 
 SCRIPT = """
@@ -51,12 +53,14 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         time.sleep(0.05)
 
 
-def test_what_has_an_owner_ends_with_it(tmp_path):
-    """Also where what was started in between is gone, or goes on."""
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
+def test_what_has_an_owner_ends_with_it(inherited):
+    """Also where what was started in between is gone, or goes on; and where a job starter had SIGTERM ignored."""
     owner = subprocess.Popen(["sleep", "600"])
     name = f"{socket.gethostname()} {owner.pid} {process_start(owner.pid)}"
     code = "import time; from drivetrain.owner import follow_owner; follow_owner(); print('up', flush=True); time.sleep(600)"
-    owned = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, OWNER: name})
+    owned = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, OWNER: name},
+                             preexec_fn=lambda: signal.signal(signal.SIGTERM, inherited))  # fmt: skip
     assert owned.stdout is not None and owned.stdout.readline() == b"up\n"
     time.sleep(1)
     assert owned.poll() is None
