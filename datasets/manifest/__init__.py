@@ -13,6 +13,10 @@ and everything that one can say::
         "semantic": "front_masks/000120.png",            one channel of class ids, the picture's size, 255 is void
         "boxes": [{"xyxy": [410, 220, 470, 268], "class": "car", "ignore": false, "track_id": 12,
                    "truncation": 0.0, "occlusion": 0.3, "attributes": {"brake_lights": true}}],
+        "drivable": "front_drivable/000120.png",         as semantic, with classes of its own
+        "lanes": [{"points": [[300, 719], [500, 420]], "class": "ego_left", "attributes": {}}],   x y along the line
+        "depth": "front_depth/000120.png",               16 bits of 1/256 m along the optical axis, 0 is unknown
+        "instances": "front_instances/000120.png",       n where the object of the n-th of boxes is, 0 for none
         "ignore_regions": [[0, 0, 200, 100]],            x1 y1 x2 y2 that nobody labelled
         "labelled_classes": {"object_detection": ["car"]},   what was looked for, where not all classes were
         "timestamp": 1690000000000000000,                ns
@@ -24,7 +28,8 @@ under ``classes``). A mere name takes its place in the list as id::
 
     {"classes": {"semantic_segmentation": [{"name": "road", "id": 0, "color": [128, 64, 128]},
                                            {"name": "void", "id": 1, "ignore": true}],
-                 "object_detection": ["car", "pedestrian"]}}
+                 "object_detection": ["car", "pedestrian"], "drivable_area": ["direct", "background"],
+                 "lane_detection": ["ego_left", "ego_right"], "depth_estimation": []}}
 
 Absent is not empty: without ``boxes`` nobody looked, ``"boxes": []`` says that somebody looked and found none. ``null`` is
 absent. Where lines state a ``split``, only those of the split that is asked for are read; then every line must state one,

@@ -36,10 +36,20 @@ class BoxLine(_Line):
     attributes: dict[str, Any] | None = None
 
 
+class LaneLine(_Line):
+    points: Annotated[tuple[tuple[float, float], ...], Field(min_length=2)]
+    name: _Text = Field(alias="class")
+    attributes: dict[str, Any] | None = None
+
+
 class CameraLine(_Line):
     image: _Text
     semantic: _Text | None = None
     boxes: tuple[BoxLine, ...] | None = None
+    drivable: _Text | None = None
+    lanes: tuple[LaneLine, ...] | None = None
+    depth: _Text | None = None
+    instances: _Text | None = None
     ignore_regions: tuple[_Box, ...] | None = None
     labelled_classes: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # a default of {} is copied deeply each time
     timestamp: int | None = None
@@ -120,7 +130,7 @@ def _what(row: Mapping[str, Any]) -> str:
     return f"frame {row['key']!r}: " if "key" in row else ""
 
 
-_FIELDS: dict[str, type[_Line]] = {"boxes": BoxLine, "cameras": CameraLine, "classes": ClassLine}
+_FIELDS: dict[str, type[_Line]] = {"boxes": BoxLine, "lanes": LaneLine, "cameras": CameraLine, "classes": ClassLine}
 
 
 def _told(error: ValidationError, what: str, where: str, shorthand: bool) -> DataError:

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from drivetrain import DataError, frame_to_parts
+from drivetrain import DataError, decode_pixels, frame_to_parts
 from drivetrain.datasets.manifest.dataset import build
 from drivetrain.testing.datasets import check_dataset
 
 HEADER = {"classes": {"semantic_segmentation": ["road", {"name": "void", "id": 7, "color": [0, 0, 0], "ignore": True}],
-                      "object_detection": ["car", "pedestrian"]}}  # fmt: skip
+                      "object_detection": ["car", "pedestrian"], "drivable_area": ["background", {"name": "direct", "id": 7}],
+                      "lane_detection": ["ego_left", "ego_right"], "depth_estimation": []}}  # fmt: skip
 FULL = {
     "key": "b", "scene": "drive", "split": "train", "tags": {"weather": "rain"},
     "cameras": {
@@ -29,6 +30,9 @@ FULL = {
             "boxes": [{"xyxy": [1, 2, 9.5, 8], "class": "car", "ignore": True, "track_id": 4, "truncation": 0.5,
                        "attributes": {"brake_lights": True}},
                       {"xyxy": [0, 0, 4, 4], "class": "pedestrian"}],
+            "drivable": "a.png", "depth": "deep.png", "instances": "two.png",
+            "lanes": [{"points": [[1, 7.5], [5, 2]], "class": "ego_left", "attributes": {"style": "dashed"}},
+                      {"points": [[6, 2], [9, 4], [11, 8]], "class": "ego_right"}],
             "ignore_regions": [[0, 0, 3, 2]], "labelled_classes": {"object_detection": ["car"]}, "timestamp": 12,
             "intrinsics": [[9, 0, 6], [0, 9, 4], [0, 0, 1]], "model": "brown_conrady", "distortion": [0.1, 0, 0, 0],
             "sensor_to_ego": np.eye(4).tolist(), "ego_to_world": np.eye(4).tolist(),
@@ -41,9 +45,11 @@ SHORT = {"key": "a", "image": "a.jpg", "semantic": "a.png"}
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder with a picture of 12 x 8 and its mask."""
+    """A folder with a picture of 12 x 8, its mask, its depth of 2 m and the instances of two boxes."""
     cv2.imwrite(str(tmp_path / "a.jpg"), np.full((8, 12, 3), 90, np.uint8))
     cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 12), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((8, 12), 512, np.uint16))
+    cv2.imwrite(str(tmp_path / "two.png"), np.arange(96, dtype=np.uint8).reshape(8, 12) % 3)
     return tmp_path
 
 
@@ -75,7 +81,11 @@ def test_every_field_arrives(root):
     assert front.boxes.attributes == [{"brake_lights": True}, {}]
     assert front.labelled_classes == {"object_detection": ("car",)} and front.ignore_regions.tolist() == [[0, 0, 3, 2]]
     assert front.intrinsics[0, 0] == 9 and front.distortion == (0.1, 0, 0, 0) and front.sensor_to_ego.shape == (4, 4)
-    assert len(left.boxes) == 0 and left.semantic is None
+    assert front.drivable.data == (root / "a.png").read_bytes() and front.depth.data == (root / "deep.png").read_bytes()
+    assert (decode_pixels("instances", front.instances) == np.arange(96).reshape(8, 12) % 3).all()  # 8 bits are stored as 16
+    assert front.lanes.names == ["ego_left", "ego_right"] and front.lanes.attributes == [{"style": "dashed"}, {}]
+    assert [line.tolist() for line in front.lanes.points] == [[[1, 7.5], [5, 2]], [[11, 8], [9, 4], [6, 2]]]  # from near to far
+    assert len(left.boxes) == 0 and left.semantic is left.lanes is left.depth is None
 
 
 def test_absent_is_not_empty_and_null_is_absent(root):
@@ -139,6 +149,12 @@ def test_splits(root):
     ({**SHORT, "labelled_classes": {"object_detection": ["van"]}}, ["labelled_classes.object_detection: class 'van'"]),
     ({**SHORT, "model": "fisheye"}, ["frame 'a': model: input should be 'pinhole'", "found 'fisheye'"]),
     ({**SHORT, "image": "b.jpg"}, ["names 2 files, 1 of them are not there", "line 2: ", "b.jpg"]),
+    ({**SHORT, "lanes": [{"points": [[1, 2]], "class": "ego_left"}]}, ["lanes[0].points: tuple should have at least 2"]),
+    ({**SHORT, "lanes": [{"pionts": [], "class": "ego_left"}]}, ["unknown field 'lanes[0].pionts'", "did you mean 'points'"]),
+    ({**SHORT, "lanes": [{"points": [[1, 2], [3, 4]], "class": "ego"}]}, ["lanes: class 'ego' is not declared"]),
+    ({**SHORT, "depth": "a.png"}, ["depth: a.png is PNG L", "one 16-bit channel, in 1/256 m"]),
+    ({**SHORT, "instances": "two.png", "boxes": []}, ["instances: two.png holds 2, there are 0 boxes"]),
+    ({**SHORT, "drivable": "two.png"}, ["drivable: two.png holds ids [1, 2] of no declared class", "0 background, 7 direct"]),
     ({**SHORT, "semantic": "a.jpg"}, ["a.jpg is JPEG RGB", "a PNG of one 8-bit channel"]),
     ({**SHORT, "image": "train.jsonl"}, ["frame 'a': cam_front: train.jsonl is no picture"]),
     ("[1, 2]", ["train.jsonl:2: expected an object"]),
@@ -152,7 +168,7 @@ def test_a_wrong_line_is_told(root, row, told):
 
 def test_wrong_masks_are_told(root):
     cv2.imwrite(str(root / "small.png"), np.zeros((4, 6), np.uint8))
-    assert "mask small.png is 6x4, its picture 12x8" in wrong(root, {**SHORT, "semantic": "small.png"})
+    assert "semantic: small.png is 6x4, its picture 12x8" in wrong(root, {**SHORT, "semantic": "small.png"})
     cv2.imwrite(str(root / "strange.png"), np.full((8, 12), 3, np.uint8))
     message = wrong(root, {**SHORT, "semantic": "strange.png"})
     assert "holds ids [3] of no declared class" in message and "declared: 0 road, 7 void" in message
@@ -175,6 +191,7 @@ def test_keys_classes_and_files_that_do_not_agree(root):
     twice = {"classes": {"object_detection": ["car", {"name": "bus", "id": 0}]}}
     assert "classes of object_detection: id 0 is given twice" in wrong(root, SHORT, header=twice)
     assert "declare them in a first line or in classes.json" in wrong(root, {**SHORT, "boxes": []}, header=None)
+    assert '{"depth_estimation": []}' in wrong(root, {"key": "a", "image": "a.jpg", "depth": "deep.png"}, header=None)
     shutil.rmtree(root)
     with pytest.raises(DataError, match=r"no manifest here\n  expected one of: train.jsonl, train.parquet, manifest.jsonl"):
         build(None).index(root, "train")
