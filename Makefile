@@ -81,7 +81,7 @@ PEER ?= ../shared/bench/camvid_plain_torch.py
 bench-camvid: $(READY)
 	$(BIN)/python tests/benchmarks/camvid.py --camvid $(CAMVID) --peer $(PEER) --seconds $(SECONDS)
 
-# road_multitask with four heads beside four models of one task each, and sets that are half labelled: about two hours.
+# road_multitask with four heads beside four models of one task each, and sets that are half labelled: an hour and a half.
 bench-multitask: $(READY)
 	$(BIN)/python tests/benchmarks/multitask.py
 

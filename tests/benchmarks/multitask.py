@@ -51,7 +51,7 @@ def sources(build: Path, half: bool) -> list[str]:
 def of_task(task: str) -> list[str]:
     """What a model of one task changes in the recipe."""
     others = [other for other in METRICS if other != task]
-    return [f"model.tasks=[{task}]", *(f"data.classes.{other}=null" for other in others),
+    return [f"model.tasks=[{task}]", "model.task_weights=null", *(f"data.classes.{other}=null" for other in others),
             *(f"metrics.{METRICS[other]}.enabled=false" for other in others)]  # fmt: skip
 
 
@@ -70,26 +70,33 @@ def tell(figure: str, value: float, unit: str, **more: Any) -> None:
     print(json.dumps({"figure": figure, "value": round(value, 3), "unit": unit, **more}), flush=True)
 
 
+def tell_tasks(together: dict[str, Any], alone: dict[str, dict[str, Any]]) -> None:
+    """The four tasks in one network beside one network each."""
+    for task, one in alone.items():
+        single, shared = one["results"][task], together["results"][task]
+        tell("multitask_points_lost", 100 * (single - shared), "points", task=task, single=single, together=shared)
+    total = sum(one["step"] for one in alone.values())
+    tell("multitask_step_vs_single", together["step"] / total, "ratio", together=together["step"], single=total)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "bench-multitask")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--train", type=int, default=1700, help="frames")
     parser.add_argument("--val", type=int, default=300, help="frames")
+    parser.add_argument("--only", choices=["tasks", "half"], help="the figures of one sort, in place of both")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, in all runs")
     wanted = parser.parse_args()
     wanted.build = wanted.build.resolve()
     prepare(wanted.build, wanted.train, wanted.val)
     together = measure(wanted, "together", False, [])
-    alone = {task: measure(wanted, task, False, of_task(task)) for task in METRICS}
-    for task, one in alone.items():
-        single, shared = one["results"][task], together["results"][task]
-        tell("multitask_points_lost", 100 * (single - shared), "points", task=task, single=single, together=shared)
-    total = sum(one["step"] for one in alone.values())
-    tell("multitask_step_vs_single", together["step"] / total, "ratio", together=together["step"], single=total)
-    half = measure(wanted, "half", True, [])["results"]["object_detection"]
-    whole = together["results"]["object_detection"]
-    tell("half_labelled_ap_lost", 100 * (whole - half), "points", whole=whole, half=half)
+    if wanted.only != "half":
+        tell_tasks(together, {task: measure(wanted, task, False, of_task(task)) for task in METRICS})
+    if wanted.only != "tasks":
+        half = measure(wanted, "half", True, [])["results"]["object_detection"]
+        whole = together["results"]["object_detection"]
+        tell("half_labelled_ap_lost", 100 * (whole - half), "points", whole=whole, half=half, steps=wanted.steps)
 
 
 if __name__ == "__main__":
