@@ -82,7 +82,7 @@ def tell_tasks(together: dict[str, Any], alone: dict[str, dict[str, Any]]) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "bench-multitask")
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--train", type=int, default=1700, help="frames")
     parser.add_argument("--val", type=int, default=300, help="frames")
     parser.add_argument("--only", choices=["tasks", "half"], help="the figures of one sort, in place of both")
