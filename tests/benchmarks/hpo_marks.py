@@ -1,0 +1,43 @@
+"""A plugin that `hpo_share.py` gives to trials: when their process began, and when each thing that they do was done.
+
+A line of ``marks.jsonl`` in the run's folder: ``born``, when the process was started, and ``at``, when ``what`` had happened,
+in seconds of the system's clock.
+"""
+
+import time
+
+import psutil
+
+from drivetrain import hookimpl
+from drivetrain.run import append_record
+
+BORN = psutil.Process().create_time()
+
+
+def note(run, what):
+    append_record(run.folder.path / "marks.jsonl", {"born": BORN, "at": time.time(), "what": what})
+
+
+@hookimpl
+def drivetrain_run_started(run):
+    note(run, "startup")
+
+
+@hookimpl
+def drivetrain_metrics_logged(run):
+    note(run, "steps")
+
+
+@hookimpl
+def drivetrain_evaluation_finished(run):
+    note(run, "evaluation")
+
+
+@hookimpl
+def drivetrain_checkpoint_saved(run):
+    note(run, "saving")
+
+
+@hookimpl
+def drivetrain_run_finished(run):
+    note(run, "leaving")
