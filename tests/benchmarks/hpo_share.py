@@ -32,7 +32,8 @@ RECIPE = """
 data:
   train: {{synthetic: {{shards: {data}/train}}}}
   val: {{synthetic: {{shards: {data}/val}}}}
-  classes: [road, lane_marking, pavement, terrain, building, vegetation, pole, traffic_sign, sky, car, truck]
+  classes: [road, lane_marking, pavement, terrain, building, vegetation, pole, traffic_sign, sky, car, truck, pedestrian,
+            cyclist]
 transforms: {{resize: {{size: [96, 160]}}, flip: {{p: 0.5}}}}
 model: {{plugin: road_multitask, tasks: [semantic_segmentation]}}
 batch: {{global: 8, micro: 4}}
@@ -59,6 +60,8 @@ def slot_shares(build: Path, seconds: float) -> tuple[dict[str, float], dict[str
         for what, span in _spans(list(read_records(marks))):
             spent[what] += span
     ends = Counter(record["how"] for record in study if record["kind"] == "ended")
+    if not ends["reached"]:
+        sys.exit(f"no trial came to a rung: see {trials}/*/log")
     shares = {what: span / slot_time for what, span in spent.items()}
     return {**shares, "between": 1 - sum(shares.values())}, {"jobs": ends, "slot_seconds": round(slot_time, 1)}
 
