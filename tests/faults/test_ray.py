@@ -29,16 +29,16 @@ def test_a_killed_worker_costs_a_study_nothing_but_time(shards, tmp_path, cluste
     recipe.write_text(f"""
 extends: [{SMALL}]
 model: {TINY}
-train: {{steps: 300, log_every: 1, record_samples: false}}
+train: {{steps: 80, log_every: 1, record_samples: false}}
 checkpoint: {{every: 20}}
 search: {{space: {{optimizer.lr: [1e-4, 2e-4]}}, trials: 2, ranks: 2, executor: {{plugin: ray}}}}
 """)
     one = Killed(recipe, study)
-    assert one.await_step(30)
+    assert one.await_step(25)
     kill([worker_of(one.processes())])
     assert one.controller.wait(600) == 0
     trials = json.loads(drivetrain("search", "status", study, "--json").stdout)["trials"]
-    assert [(trial["state"], trial["step"]) for trial in trials] == [("complete", 300)] * 2
+    assert [(trial["state"], trial["step"]) for trial in trials] == [("complete", 80)] * 2
     records = read_journal(study / "journal")
     check_once_at_a_time(records, 2)
     assert sorted(record["how"] for record in records if record["kind"] == "ended") == ["complete", "complete", "retry"]
