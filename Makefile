@@ -101,7 +101,7 @@ bench-hpo: $(READY)
 
 # A real study of 16 trials, each under deepspeed on two ranks, its best beside the recipe's default: under half an hour.
 TRIALS ?= 16
-STEPS ?= 480
+STEPS ?= 720
 search-study: $(READY)
 	$(BIN)/python tests/benchmarks/search_study.py --trials $(TRIALS) --steps $(STEPS)
 

@@ -26,7 +26,7 @@ from drivetrain.search.journal import read_journal
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build" / "bench-hpo"
-SECONDS = 160.0
+SECONDS = 170.0
 SLOTS = 2
 RECIPE = """
 data:
@@ -39,13 +39,13 @@ model: {{plugin: road_multitask, tasks: [semantic_segmentation]}}
 batch: {{global: 8, micro: 4}}
 parallelism: {{plugin: single}}
 optimizer: {{plugin: adamw, lr: 2e-3}}
-train: {{steps: 900, log_every: 1}}
+train: {{steps: 1800, log_every: 1}}
 metrics: {{miou: {{}}}}
 search:
   space:
     optimizer.lr: {{low: 1e-4, high: 1e-2, log: true}}
     model.width: [0.125, 0.25, 0.5]
-  scheduler: {{plugin: asha, eta: 3, first: 100}}
+  scheduler: {{plugin: asha, eta: 3, first: 200}}
   budget: {seconds}s
 """
 

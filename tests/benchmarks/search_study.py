@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build" / "search-study")
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=480, help="of a whole trial")
+    parser.add_argument("--steps", type=int, default=720, help="of a whole trial")
     wanted = parser.parse_args()
     bench = Bench(wanted.build.resolve(), wanted.trials, wanted.steps)
     bench.make_data()
