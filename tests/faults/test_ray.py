@@ -33,10 +33,10 @@ train: {{steps: 80, log_every: 1, record_samples: false}}
 checkpoint: {{every: 20}}
 search: {{space: {{optimizer.lr: [1e-4, 2e-4]}}, trials: 2, ranks: 2, executor: {{plugin: ray}}}}
 """)
-    one = Killed(recipe, study)
-    assert one.await_step(25)
-    kill([worker_of(one.processes())])
-    assert one.controller.wait(600) == 0
+    with Killed(recipe, study) as one:
+        assert one.await_step(25)
+        kill([worker_of(one.processes())])
+        assert one.controller.wait(1200) == 0
     trials = json.loads(drivetrain("search", "status", study, "--json").stdout)["trials"]
     assert [(trial["state"], trial["step"]) for trial in trials] == [("complete", 80)] * 2
     records = read_journal(study / "journal")

@@ -127,7 +127,14 @@ class Killed:
 
     def __init__(self, recipe: Path, study: Path):
         self.recipe, self.study = recipe, study
+
+    def __enter__(self) -> Killed:
         self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.controller.kill()  # where the test has failed
+        self.controller.wait()
 
     def start(self) -> None:
         words = ["resume", self.study] if (self.study / "journal").exists() else [self.recipe, "--study", self.study]
@@ -141,15 +148,20 @@ class Killed:
     def processes(self) -> list[tuple[int, str]]:
         return [found for run in self.runs for found in processes_of(run)]
 
+    @property
+    def begun(self) -> list[Path]:
+        """The latest last."""
+        runs = [run for run in self.runs if (run / "metrics.jsonl").is_file()]
+        return sorted(runs, key=lambda run: (run / "metrics.jsonl").stat().st_mtime)
+
     def step(self) -> int:
         """Of all trials together."""
-        runs = [open_run(run).records() for run in self.runs if (run / "metrics.jsonl").is_file()]
-        return sum(max((record["step"] for record in records), default=0) for records in runs)
+        return sum(last_step(run) for run in self.begun)
 
     def await_step(self, more: int = 1) -> bool:
         """Whether it is in the midst of training, after ``more`` steps; else the study has ended."""
         goal = self.step() + more
-        await_(lambda: self.step() >= goal or self.controller.poll() is not None, 300, "it does not go on")
+        await_(lambda: self.step() >= goal or self.controller.poll() is not None, 600, "it does not go on")
         return self.controller.poll() is None
 
     def kill_rank(self, rng: random.Random) -> None:
@@ -172,6 +184,10 @@ class Killed:
         await_(lambda: not self.processes(), 10, "a process lives on")
 
 
+def last_step(run: Path) -> int:
+    return max((record["step"] for record in open_run(run).records()), default=0)
+
+
 def kill(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -188,24 +204,24 @@ train: {{steps: 400, log_every: 1, record_samples: false}}
 checkpoint: {{every: 5}}
 search: {{space: {{optimizer.lr: {[1e-4 * (n + 1) for n in range(trials)]}}}, trials: {trials}, ranks: 2, retries: {rounds}}}
 """)
-    one, left_after = Killed(recipe, study), []
-    for _ in range(rounds):
-        assert one.await_step(30)
-        left_after.append(one.kill_controller())
-        newest = max(one.runs, key=lambda run: (run / "metrics.jsonl").stat().st_mtime)
-        step = max(record["step"] for record in open_run(newest).records())
-        assert (newest / "checkpoints" / f"step-{step:08d}").is_dir(), "they left with a save"
-        one.start()
-        assert one.await_step()
-        one.kill_rank(rng)
-        assert one.await_step()
-        time.sleep(rng.uniform(0, 0.3))
-        before = read_journal(study / "journal")
-        one.kill_all()
-        assert read_journal(study / "journal")[: len(before)] == before
-        one.start()
-    print(f"ranks left {max(left_after):.1f} s after their controller at the latest")
-    assert one.controller.wait(3000) == 0
+    left_after = []
+    with Killed(recipe, study) as one:
+        for _ in range(rounds):
+            assert one.await_step(30)
+            left_after.append(one.kill_controller())
+            newest = one.begun[-1]
+            assert (newest / "checkpoints" / f"step-{last_step(newest):08d}").is_dir(), "they left with a save"
+            one.start()
+            assert one.await_step()
+            one.kill_rank(rng)
+            assert one.await_step()
+            time.sleep(rng.uniform(0, 0.3))
+            before = read_journal(study / "journal")
+            one.kill_all()
+            assert read_journal(study / "journal")[: len(before)] == before
+            one.start()
+        print(f"ranks left {max(left_after):.1f} s after their controller at the latest")
+        assert one.controller.wait(3000) == 0
     _, ledger = StudyFolder(study).read()
     assert [(t.state, t.step) for t in ledger.trials] == [("complete", 400)] * trials
     records = read_journal(study / "journal")
