@@ -1,21 +1,22 @@
 """A plugin that `hpo_share.py` gives to trials: when their process began, and when each thing that they do was done.
 
 A line of ``marks.jsonl`` in the run's folder: ``born``, when the process was started, and ``at``, when ``what`` had happened,
-in seconds of the system's clock.
+in seconds since the host's start.
 """
 
+import os
 import time
 
-import psutil
-
 from drivetrain import hookimpl
+from drivetrain.owner import process_start
 from drivetrain.run import append_record
 
-BORN = psutil.Process().create_time()
+BORN = process_start(os.getpid()) / os.sysconf("SC_CLK_TCK")  # psutil's is rounded to whole seconds of the host's start
 
 
 def note(run, what):
-    append_record(run.folder.path / "marks.jsonl", {"born": BORN, "at": time.time(), "what": what})
+    at = time.clock_gettime(time.CLOCK_BOOTTIME)
+    append_record(run.folder.path / "marks.jsonl", {"born": BORN, "at": at, "what": what})
 
 
 @hookimpl
