@@ -175,7 +175,7 @@ class Killed:
         began = time.monotonic()
         kill([self.controller.pid])
         self.controller.wait()
-        await_(lambda: not self.processes(), 10 if KILLS else 30, "ranks outlive their controller")
+        await_(lambda: not self.processes(), 60, "ranks outlive their controller")
         return time.monotonic() - began
 
     def kill_all(self) -> None:
@@ -220,7 +220,6 @@ search: {{space: {{optimizer.lr: {[1e-4 * (n + 1) for n in range(trials)]}}}, tr
             one.kill_all()
             assert read_journal(study / "journal")[: len(before)] == before
             one.start()
-        print(f"ranks left {max(left_after):.1f} s after their controller at the latest")
         assert one.controller.wait(3000) == 0
     _, ledger = StudyFolder(study).read()
     assert [(t.state, t.step) for t in ledger.trials] == [("complete", 400)] * trials
@@ -229,3 +228,5 @@ search: {{space: {{optimizer.lr: {[1e-4 * (n + 1) for n in range(trials)]}}}, tr
     ends = [record["how"] for record in records if record["kind"] == "ended"]
     assert set(ends) <= {"retry", "left", "complete"} and ends.count("complete") == trials
     assert not one.processes()
+    print(f"ranks left {max(left_after):.1f} s after their controller at the latest")
+    assert not KILLS or max(left_after) <= 10, "of a machine that does nothing else"
