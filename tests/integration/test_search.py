@@ -12,16 +12,18 @@ from conftest import ROOT, SMALL, drivetrain
 from integration.test_bad_input import refused
 from unit.test_tracker_wandb import recorded
 
-from drivetrain import Ended, ExecutorContext, Job, Report, open_run
+from drivetrain import Ended, ExecutorContext, Job, OwnedJob, Report, open_run
 from drivetrain.manager import Controls, get_manager
 from drivetrain.plugins.hpo.config import LocalConfig
 from drivetrain.plugins.hpo.local import LocalExecutor
 from drivetrain.recipe import load_recipe
 from drivetrain.recipe_sources import write_yaml
+from drivetrain.search import jobs
 from drivetrain.search.asking import trial_recipe
 
 PLUGIN = ROOT / "tests" / "plugins" / "diverging.py"
 TINY = "{plugin: diverging, task: semantic_segmentation, steps: %s}"
+ENDS = "{plugin: diverging, task: semantic_segmentation, steps: [], ends: %s}"
 
 
 @pytest.fixture
@@ -35,14 +37,17 @@ parallelism: {{plugin: single}}
 train: {{steps: 2, max_skipped: 1}}
 search:
   space:
-    model: [{TINY % []}, {TINY % [0]}]
+    model: [{TINY % []}, {TINY % [0]}, {ENDS % "memory"}, {ENDS % "kill"}]
     batch.micro: [2, 3, 4]
     optimizer.lr: {{low: 1e-4, high: 1e-2, log: true}}
   given:
   - {{model: {TINY % []}, batch.micro: 2}}
   - {{model: {TINY % [0]}, batch.micro: 2}}
   - {{model: {TINY % []}, batch.micro: 3}}
-  trials: 3
+  - {{model: {ENDS % "memory"}, batch.micro: 2}}
+  - {{model: {ENDS % "kill"}, batch.micro: 2}}
+  trials: 5
+  retries: 0
 """)
     return path
 
@@ -55,8 +60,9 @@ def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     assert done.returncode == 0, done.stderr
     status = json.loads(drivetrain("search", "status", study, "--json").stdout)
     trials = status["trials"]
-    assert [t["state"] for t in trials] == ["complete", "diverged", "infeasible"], trials
+    assert [t["state"] for t in trials] == ["complete", "diverged", "infeasible", "out of memory", "crashed"], trials
     assert "1 steps in a row were not taken" in trials[1]["why"] and "8 is not a multiple of batch.micro, 3" in trials[2]["why"]
+    assert trials[3]["why"].startswith("out of memory: ") and trials[4]["why"] == "ended by signal 9: Killed"
     assert status["run_by"] is None and status["best"]["trial"] == 0 and 0 <= status["best"]["figures"]["miou"] <= 1
     assert not (study / "trials" / "00002").exists(), "an infeasible point costs no job"
     best = json.loads(drivetrain("recipe", "show", study / "best.yaml", "--json", "--plugin", PLUGIN).stdout)
@@ -116,6 +122,31 @@ def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_pat
     assert second["lr"] / first["lr"] == pytest.approx(2 * 5e-3 / 1e-3), (
         "a warm-up of which the second step has twice the first's"
     )
+
+
+def test_a_process_that_the_system_kills_for_memory_is_no_crash(tmp_path, monkeypatch):
+    """The same SIGKILL: only the system's own count tells one from the other."""
+    counted = iter([7, 7, 7, 8])
+    monkeypatch.setattr(jobs, "killed_for_memory", lambda: next(counted))
+    for expected in ("crashed", "ended by signal 9: Killed"), ("out of memory", "the system killed a process"):
+        job = OwnedJob(["plugins", "list"], 1, tmp_path / "trials" / "00000" / "run", tmp_path / "log", {})
+        job._process.kill()
+        job._process.wait()
+        how, why = job.poll()
+        assert how == expected[0] and expected[1] in why
+
+
+def test_who_counts_processes_killed_for_memory(tmp_path):
+    def write(name, text):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert jobs.killed_for_memory(str(tmp_path)) == 0
+    write("proc/vmstat", "nr_free_pages 5\noom_kill 3\n")
+    write("proc/self/cgroup", "1:memory:/a\n0::/b/c\n")
+    assert jobs.killed_for_memory(str(tmp_path)) == 3
+    write("sys/fs/cgroup/b/c/memory.events", "low 0\noom 9\noom_kill 1\noom_group_kill 0\n")
+    assert jobs.killed_for_memory(str(tmp_path)) == 1, "other containers' kills are not this one's"
 
 
 @pytest.mark.parametrize(("change", "words"), [

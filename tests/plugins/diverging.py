@@ -1,4 +1,9 @@
-"""A model for tests whose loss is not finite in the steps that it is told; loaded with ``--plugin``."""
+"""A model for tests that goes wrong as it is told; loaded with ``--plugin``."""
+
+import os
+import resource
+import signal
+from pathlib import Path
 
 import torch
 from pydantic import Field
@@ -10,14 +15,29 @@ from drivetrain import IGNORE, CameraLabels, Model, ModelPlugin, PluginConfig, P
 
 class DivergingConfig(PluginConfig):
     steps: list[int] = Field(description="steps, counted from 0, in which slot 1 has no finite loss")
+    ends: str | None = Field(None, description="its process, in the first step: one of ENDS")
+
+
+def use_up_memory():
+    """A limit for this process alone, 64 MiB beyond what it has, and then more and more until there is no more."""
+    has = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (has + 2**26, resource.RLIM_INFINITY))
+    hold = []
+    while True:
+        hold.append(torch.ones(2**20))
+
+
+ENDS = {"memory": use_up_memory, "kill": lambda: os.kill(os.getpid(), signal.SIGKILL)}
 
 
 class Diverging(Model):
-    def __init__(self, steps, classes):
+    def __init__(self, steps, ends, classes):
         super().__init__()
-        self.steps, self.net = steps, nn.Conv2d(3, len(classes), 1)
+        self.steps, self.ends, self.net = steps, ends, nn.Conv2d(3, len(classes), 1)
 
     def losses(self, batch):
+        if self.ends:
+            ENDS[self.ends]()
         mask = batch.camera.targets["semantic_segmentation"]["mask"].long()
         logits = self.net(normalise_images(batch.camera.images))
         total = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum")
@@ -34,11 +54,11 @@ class Diverging(Model):
 
 
 def build(config, context):
-    return Diverging(config.steps, context.classes["semantic_segmentation"])
+    return Diverging(config.steps, config.ends, context.classes["semantic_segmentation"])
 
 
 @hookimpl
 def drivetrain_models():
     home = __name__
-    return [ModelPlugin(name="diverging", about="A loss that is not finite", tasks={"semantic_segmentation"},
+    return [ModelPlugin(name="diverging", about="Goes wrong", tasks={"semantic_segmentation"},
                         config=f"{home}:DivergingConfig", factory=f"{home}:build", api_version=1)]  # fmt: skip

@@ -23,7 +23,8 @@ from drivetrain.plugins.hpo.ray_executor import NAMESPACE, RayExecutor  # noqa: 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two CPUs, whatever there are."""
+    """Two CPUs, whatever there are; its workers as urgent as this process."""
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     ray.init(num_cpus=2, num_gpus=0, namespace=NAMESPACE, include_dashboard=False, log_to_driver=False,
              object_store_memory=80_000_000)  # fmt: skip
     yield
