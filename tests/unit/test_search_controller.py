@@ -131,7 +131,7 @@ def test_several_objectives_have_a_front_and_limits_count():
         return {"accuracy": -loss(values, step)["loss"], "size": values["depth"] * values.get("width", 16)}
 
     goals = Objectives({"accuracy": "max", "size": "min"}, {"size": (None, 500.0)})
-    for algorithm in ("nsga2", "tpe", "random"):
+    for algorithm in ("nsga2", "genetic", "tpe", "random"):
         one = controller(algorithm, trials=40, objective=figures, objectives=goals)
         one.run()
         front = one.ledger.front
