@@ -140,7 +140,7 @@ def ranked(members: Sequence[Member]) -> list[Member]:
 def non_dominated_ranks(losses: np.ndarray) -> np.ndarray:
     """Ranks [N] of ``losses`` [N, objectives]: 0 where no other row is nowhere worse and somewhere better, 1 where that is so
     without those of rank 0, and so on."""
-    no_worse = (losses[:, None] <= losses[None]).all(-1)
+    no_worse: np.ndarray = np.all(losses[:, None] <= losses[None], axis=-1)
     beats = no_worse & ~no_worse.T
     ranks = np.full(len(losses), -1)
     while (left := ranks < 0).any():
