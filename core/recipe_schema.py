@@ -368,6 +368,7 @@ class SearchSection(Section):
     ranks: Count = Field(1, description="ranks of a trial")
     retries: int = Field(1, ge=0, description="how often a trial that crashed is started again")
     given: list[dict[str, Any]] = Field([], description="points that are tried first; what they leave out is drawn")
+    warm_start: list[str] = Field([], description="folders of earlier studies: what the algorithm knows before it proposes")
 
 
 class Sections(Section):

@@ -14,8 +14,8 @@ from pathlib import Path
 from conftest import ROOT, SMALL, drivetrain
 
 from drivetrain import open_run
+from drivetrain.search.folder import StudyFolder
 from drivetrain.search.journal import read_journal
-from drivetrain.search.study import StudyFolder
 
 KILLS = int(os.environ.get("DRIVETRAIN_KILLS", "0"))
 SIMULATED = """

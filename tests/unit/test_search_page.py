@@ -11,11 +11,11 @@ from unit.search_made import SPACE, Failure, controller, loss
 
 from drivetrain import Parameter, Space, UserError
 from drivetrain.search.drawing import Scale, broken, scale_over
+from drivetrain.search.folder import StudyFolder
 from drivetrain.search.optuna_export import export_optuna
 from drivetrain.search.page import write_study_page
 from drivetrain.search.space import space_as_json, space_from
 from drivetrain.search.story import Story
-from drivetrain.search.study import StudyFolder
 from drivetrain.search.trials import Objectives
 
 RATES = Space((Parameter("lr", low=1e-4, high=1e-1, log=True), Parameter("decay", low=1e-4, high=1e-1, log=True)))
