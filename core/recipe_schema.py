@@ -185,12 +185,16 @@ class TilesSection(Section):
     whole: bool = Field(False, description="find boxes in the whole picture too, made as small as a tile")
 
 
+Cost = Literal["parameters", "latency_ms", "memory_bytes"]
+
+
 class EvaluationSection(Section):
     every: Count | None = Field(None, description="steps from one evaluation to the next; null: at the end alone")
     at_end: bool = Field(True, description="evaluate after the last step")
     batch: Count | None = Field(None, description="samples at a time; null: batch.micro")
     panels: int = Field(8, ge=0, description="pictures shown to the trackers")
     tiles: TilesSection | None = Field(None, description="predict large pictures in tiles; null: in one piece")
+    cost: list[Cost] = Field([], description="what is measured of the model beside the metrics, once a run")
     slices: dict[str, WhereText] = Field({}, description="name -> which frames: figures of each beside those of the whole")
 
 

@@ -154,6 +154,17 @@ def test_algorithms_learn_or_at_least_cover(algorithm, least):
     assert ours <= least * chance + 0.1, (ours, chance)
 
 
+def test_limits_count_alike_whatever_their_units():
+    goals = Objectives(
+        {"accuracy": "max"}, {"bytes": (None, 8e9), "ms": (None, 20.0), "recall": (0.5, None), "bias": (None, 0.0)}
+    )
+    figures = {"bytes": 8e9, "ms": 20.0, "recall": 0.5, "bias": 0.0}
+    assert goals.violation(figures) == 0
+    assert goals.violation(figures | {"bytes": 12e9}) == goals.violation(figures | {"ms": 30.0}) == 0.5
+    assert goals.violation(figures | {"recall": 0.25, "bias": 0.25}) == 0.75
+    assert goals.violation({}) == float("inf")
+
+
 def test_a_thousand_slots_are_served():
     """At the size of a cluster; what a decision costs is told by `make bench-hpo`."""
     one = controller(scheduler="asha", trials=2000, slots=1000, steps=64)

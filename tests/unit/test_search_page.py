@@ -182,7 +182,7 @@ def test_optuna_reads_what_is_exported(tmp_path, several):
         assert set(theirs.distributions) == set(ours.values) and theirs.distributions["lr"].log
         if ours.losses is not None:
             assert theirs.values == list(goals.shown(ours.losses).values())
-            assert theirs.constraints == {"limits": max(0.0, ours.figures["size"] - 4.0)}
+            assert theirs.constraints == {"limits": max(0.0, ours.figures["size"] - 4.0) / 4.0}
             assert several or theirs.intermediate_values == {step: -loss[0] for step, loss in ours.curve}
     assert {t.number for t in study.best_trials} == {t.number for t in one.ledger.front}
     with pytest.raises(UserError, match="is there already"):
