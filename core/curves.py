@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 _COLUMNS, _CELL = 3, (4.2, 2.6)  # inches
-_NOT_FIGURES = {"step", "time", "frames", "objects", "counts", "errors", "slices"}
+_NOT_FIGURES = {"step", "time", "frames", "objects", "counts", "errors", "slices", "cost"}
 _SMOOTH_FROM = 50  # points; beyond it a running mean is drawn over a pale raw curve
 _LABELLED = 12  # lines of one plot that fit into its legend
 

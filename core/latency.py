@@ -41,13 +41,14 @@ def _rows(module: torch.nn.Module, exported: ExportedModel, threads: int, runs: 
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            yield {"what": "eager", "threads": threads, **_timed(lambda: module(trained), runs)}
-        yield {"what": exported.about["format"], "threads": threads, **_timed(lambda: exported.outputs(picture), runs)}
+            yield {"what": "eager", "threads": threads, **timed(lambda: module(trained), runs)}
+        yield {"what": exported.about["format"], "threads": threads, **timed(lambda: exported.outputs(picture), runs)}
     finally:
         torch.set_num_threads(before)
 
 
-def _timed(run: Callable[[], Any], runs: int) -> dict[str, float]:
+def timed(run: Callable[[], Any], runs: int) -> dict[str, float]:
+    """``median_ms`` and ``p95_ms`` of ``runs`` calls, after some that do not count."""
     for _ in range(_WARM_UP):
         run()
     times = []

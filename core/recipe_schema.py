@@ -185,12 +185,16 @@ class TilesSection(Section):
     whole: bool = Field(False, description="find boxes in the whole picture too, made as small as a tile")
 
 
+Cost = Literal["parameters", "latency_ms", "memory_bytes"]
+
+
 class EvaluationSection(Section):
     every: Count | None = Field(None, description="steps from one evaluation to the next; null: at the end alone")
     at_end: bool = Field(True, description="evaluate after the last step")
     batch: Count | None = Field(None, description="samples at a time; null: batch.micro")
     panels: int = Field(8, ge=0, description="pictures shown to the trackers")
     tiles: TilesSection | None = Field(None, description="predict large pictures in tiles; null: in one piece")
+    cost: list[Cost] = Field([], description="what is measured of the model beside the metrics, once a run")
     slices: dict[str, WhereText] = Field({}, description="name -> which frames: figures of each beside those of the whole")
 
 
@@ -368,6 +372,7 @@ class SearchSection(Section):
     ranks: Count = Field(1, description="ranks of a trial")
     retries: int = Field(1, ge=0, description="how often a trial that crashed is started again")
     given: list[dict[str, Any]] = Field([], description="points that are tried first; what they leave out is drawn")
+    warm_start: list[str] = Field([], description="folders of earlier studies: what the algorithm knows before it proposes")
 
 
 class Sections(Section):

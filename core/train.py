@@ -110,6 +110,7 @@ class Training:
         self.slices = Slices()
         self.progress = Progress("training", self._last_step(), "step", self.step, comm.is_main)
         self._read: list[list[str]] = []
+        self._picture: tuple[int, int] | None = None
         self._skipped = self._skipped_in_a_row = 0
         self._waited = 0.0
         self._counted: dict[str, float] = {}
@@ -292,7 +293,7 @@ class Training:
         """Metrics, predictions and pictures of the validation split."""
         self.comm.watch.mark("evaluating")
         self.engine.average_buffers()
-        stream = self._evaluation_stream()
+        stream, known = self._evaluation_stream(), self.results.get("cost")
         try:
             about = {"run": self.folder.info()["id"], "step": step, "classes": self.recipe.classes, "split": "val"}
             out = self.folder.predictions / f"step-{step:08d}"
@@ -303,14 +304,24 @@ class Training:
                 )  # fmt: skip
         finally:
             stream.close()
+        self._add_cost(known)
         self._evaluated_at = step
         if self.comm.is_main:
             self._keep_newest_predictions(out)
             self._tell_evaluation(step, panels)
         self._since = time.monotonic()
 
+    def _add_cost(self, known: Mapping[str, float] | None) -> None:
+        """What the model costs, to the results; as ``known`` of an earlier evaluation, since it stays the same."""
+        if asked := self.recipe.evaluation.cost:
+            from .cost import cost  # which builds a model as this does
+
+            known = self.comm.broadcast(known) or {}
+            self.results["cost"] = known if set(known) >= set(asked) else cost(self.recipe, self.comm, self._picture)
+
     def _predict(self, batch: Batch) -> list[Prediction]:
         self.comm.watch.mark("evaluating")
+        self._picture = next(((c.images.shape[1], c.images.shape[2]) for c in batch.cameras.values()), None)
         return self.engine.predict(batch)
 
     def save(self, step: int) -> None:

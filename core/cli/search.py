@@ -18,8 +18,8 @@ from ..manager import get_manager
 from .train import say
 
 if TYPE_CHECKING:
+    from ..search.folder import StudyFolder
     from ..search.ledger import Ledger
-    from ..search.study import StudyFolder
     from ..search.trials import Trial
 
 
@@ -211,7 +211,7 @@ def _export_table(study: Path, out: Path | None) -> None:
 
 
 def _folder(path: Path) -> StudyFolder:
-    from ..search.study import StudyFolder
+    from ..search.folder import StudyFolder
 
     return StudyFolder(path)
 

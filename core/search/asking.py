@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import RecipeError, UserError, near_matches
 from ..manager import PluginManager, get_manager
 from ..recipe import Chosen, Recipe, vary_recipe
-from ..recipe_schema import ParameterSection, SearchSection
+from ..recipe_schema import Cost, ParameterSection, SearchSection
 from ..recipe_sources import flow
 from ..scoring import flat
 from ..seeding import Rng
@@ -20,6 +20,11 @@ from .trials import Objectives
 
 OF_TRAINING = "train"
 """What the names of figures of training begin with: ``train.loss`` is that of the last record."""
+OF_COST = "cost"
+"""Of what a model costs: ``cost.parameters``, as ``evaluation.cost`` measures it."""
+FIGURES_OF_TRAINING = ("loss", "lr", "grad_norm", "skipped", "seconds", "samples_per_second", "waiting", "replaced",
+                       "read_mb_per_second")  # fmt: skip
+"""And ``losses.NAME``, ``loading.NAME``, whose names hang on the model and the loader."""
 FOR_TRIALS = ("search=null", "gates=null", "evaluation.at_end=true", "checkpoint.at_end=true")
 """What every trial's recipe has: it leaves each rung evaluated and saved."""
 BELOW_A_RUNS_MODEL = ("seed", "data", "batch", "loader", "transforms", "model", "optimizer.plugin", "precision")
@@ -77,7 +82,16 @@ def overrides_of(values: Values) -> list[str]:
 
 def trial_recipe(recipe: Recipe, values: Values, manager: PluginManager | None = None) -> Recipe:
     """Raises RecipeError where the recipe refuses the point."""
-    return vary_recipe(recipe, [*FOR_TRIALS, *overrides_of(values)], manager)
+    return vary_recipe(recipe, [*FOR_TRIALS, *_measured(recipe), *overrides_of(values)], manager)
+
+
+def _measured(recipe: Recipe) -> list[str]:
+    """What each trial is to measure of its model, for figures of cost."""
+    section = recipe.sections.search
+    asked = [] if section is None else [*_directions(section.objective), *section.constraints]
+    costs = [name.partition(".")[2] for name in asked if name.partition(".")[0] == OF_COST]
+    every = list(dict.fromkeys([*recipe.evaluation.cost, *costs]))
+    return [f"evaluation.cost={flow(every)}"] if costs else []
 
 
 def choose_algorithm(asked: Asked, manager: PluginManager | None = None) -> tuple[Chosen, str]:
@@ -187,10 +201,16 @@ def _objectives(recipe: Recipe, section: SearchSection) -> Iterator[tuple[str, s
             raise RecipeError("is needed: the figure to search for", where=recipe.where("search.objective"),
                               remedy=f"metrics: {', '.join(names) or 'none'}")  # fmt: skip
         asked = names[0]
-    directions = asked if isinstance(asked, dict) else dict.fromkeys([asked] if isinstance(asked, str) else asked)
-    for name, direction in directions.items():
+    for name, direction in _directions(asked).items():
         _check_figure(recipe, name, "search.objective")
         yield name, direction or _direction(recipe, name)
+
+
+def _directions(asked: str | Sequence[str] | Mapping[str, str] | None) -> dict[str, str | None]:
+    """Figure -> its direction, None where nothing is said of it."""
+    if isinstance(asked, Mapping):
+        return dict(asked)
+    return dict.fromkeys([asked] if isinstance(asked, str) else asked or ())
 
 
 def _limits(recipe: Recipe, section: SearchSection) -> dict[str, tuple[float | None, float | None]]:
@@ -200,16 +220,26 @@ def _limits(recipe: Recipe, section: SearchSection) -> dict[str, tuple[float | N
 
 
 def _check_figure(recipe: Recipe, name: str, key: str) -> None:
-    entry = name.partition(".")[0]
-    if entry != OF_TRAINING and entry not in recipe.metrics:
-        near = near_matches(entry, recipe.metrics)
-        raise RecipeError(f"no metric {entry!r} in metrics", where=recipe.where(key), near=near,
-                          remedy="a metric's name, METRIC.FIGURE, or train.loss and others of training's records")  # fmt: skip
+    entry, _, figure = name.partition(".")
+    own = {OF_TRAINING: FIGURES_OF_TRAINING, OF_COST: get_args(Cost)}
+    if entry in recipe.metrics or (entry == OF_TRAINING and figure.startswith(("losses.", "loading."))):
+        return
+    if entry not in own:
+        near = near_matches(entry, recipe.metrics) or near_matches(f"{OF_COST}.{name}", _dotted(own))
+        remedy = "a metric's name, METRIC.FIGURE, cost.FIGURE of the model, or train.loss and others of training's records"
+        raise RecipeError(f"no metric {entry!r} in metrics", where=recipe.where(key), near=near, remedy=remedy)
+    if figure not in own[entry]:
+        raise RecipeError(f"{entry} has no figure {figure!r}", where=recipe.where(key), near=near_matches(name, _dotted(own)),
+                          remedy=f"figures: {', '.join(own[entry])}")  # fmt: skip
+
+
+def _dotted(figures: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{entry}.{figure}" for entry, names in figures.items() for figure in names]
 
 
 def _direction(recipe: Recipe, name: str) -> str:
     entry, _, figure = name.partition(".")
-    if name == f"{OF_TRAINING}.loss":
+    if name == f"{OF_TRAINING}.loss" or entry == OF_COST:
         return "min"
     if figure or entry == OF_TRAINING:
         raise RecipeError(f"is more of {name} better, or less?", where=recipe.where("search.objective"),
@@ -220,7 +250,7 @@ def _direction(recipe: Recipe, name: str) -> str:
 def check_figures(asked: Asked) -> None:
     """Raises RecipeError for figures that the metrics do not have. Builds those that are asked for more than their own."""
     names = [name.partition(".") for name in (*asked.objectives.directions, *asked.objectives.limits)]
-    inner = [(entry, figure) for entry, _, figure in names if figure and entry != OF_TRAINING]
+    inner = [(entry, figure) for entry, _, figure in names if figure and entry not in (OF_TRAINING, OF_COST)]
     if not inner:
         return  # and torch is not needed
     from ..evaluate import build_metrics

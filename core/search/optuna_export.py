@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from .folder import StudyFolder
 from .space import Parameter
 from .story import Story
-from .study import StudyFolder
 from .trials import COMPLETE, PAUSED, PRUNED, RUNNING, WAITING, Trial
 
 if TYPE_CHECKING:

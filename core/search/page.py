@@ -12,10 +12,10 @@ from ..errors import UserError
 from ..pages import bars, key_figures, table, write_page
 from . import plots
 from .asking import told
+from .folder import StudyFolder
 from .page_look import SCRIPT, STYLE
 from .results import importances
 from .story import Story
-from .study import StudyFolder
 from .trials import Trial
 
 

@@ -7,11 +7,12 @@ et al. 2018) each rung has a model of its own, and the furthest one with enough 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..seeding import Rng
 from .contracts import SearchAlgorithm
+from .earlier import Observation
 from .space import Space, Values, key_of
 from .trials import LossVector, Trial
 
@@ -20,10 +21,11 @@ ASKED_AGAIN, DRAWN_AGAIN = 4, 200
 
 
 class Proposer:
-    """``make(level)`` makes the algorithm of a rung. ``seconds``: what algorithms have taken."""
+    """``make(level)`` makes the algorithm of a rung. ``earlier``: what it knows from the start. ``seconds``: what algorithms
+    have taken."""
 
     def __init__(self, space: Space, rungs: Sequence[int], make: Callable[[int], SearchAlgorithm], name: str, seed: int,
-                 given: Sequence[Values] = ()):  # fmt: skip
+                 given: Sequence[Values] = (), earlier: Iterable[Observation] = ()):  # fmt: skip
         self.space, self.rungs, self.name, self.seed, self.given = space, tuple(rungs), name, seed, tuple(given)
         self.levels = [make(level) for level in range(len(self.rungs))]
         self.told = [0] * len(self.rungs)
@@ -31,6 +33,8 @@ class Proposer:
         self.seconds = 0.0
         self._begun_at: dict[int, int] = {}
         self._asked: tuple[int, int] | None = None
+        for one in earlier:
+            self.tell(Trial(one.trial, one.values, "earlier"), one.step, one.losses, one.violation)
 
     def propose(self, number: int, seen: Container[str]) -> tuple[dict[str, Any], str] | None:
         """(values, origin) of trial ``number``, which are not in ``seen``; None: nothing is left to try."""

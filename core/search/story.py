@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .folder import StudyFolder, objectives_of
 from .journal import read_journal
 from .ledger import Ledger
 from .space import Space, Values, space_from
-from .study import StudyFolder, objectives_of
 from .trials import LossVector, Trial
 
 

@@ -1,22 +1,12 @@
-"""A study's folder, and a study made of a recipe.
-
-::
-
-    journal               everything that happened (`drivetrain.search.journal`)
-    recipe.yaml           the recipe with all that it extends and the command line said: what the study goes on with
-    trials/00012/         a trial: recipe.yaml, run/ (a run's folder; run-1/ after it took over another's weights), log
-    best.yaml             the best trial so far as a recipe that `drivetrain train` runs
-    page.html             what `drivetrain search page` leaves
-    stop                  whoever writes it makes all trials save and leave
-"""
+"""A study made of a recipe, or gone on with."""
 
 from __future__ import annotations
 
 import json
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ..errors import RecipeError, UserError
 from ..files import write_text
@@ -27,6 +17,8 @@ from .asking import Asked, check_figures, check_population, choose_algorithm, re
 from .board import Board
 from .contracts import ExecutorContext, TrialExecutor
 from .controller import Controller, Limits
+from .earlier import Observation, observations_from, read_earlier
+from .folder import LAYOUT, StudyFolder
 from .journal import Journal, read_journal
 from .lease import Lease
 from .ledger import Ledger
@@ -34,50 +26,9 @@ from .proposer import Proposer
 from .space import Values, space_as_json
 from .trials import OUTCOMES, PAUSED, Objectives, Trial
 
-LAYOUT = 1
 FREE = ("search.trials", "search.budget", "search.executor", "search.ranks", "search.retries", "search.algorithm", "about",
         "tracker", "train.log_every", "train.timeout_s", "train.grace_s", "loader")  # fmt: skip
 """What may change from one session of a study to the next: the rest would make trials that cannot be compared."""
-
-
-class StudyFolder:
-    """A study on disk, to look at."""
-
-    def __init__(self, path: Path):
-        self.path = Path(path)
-
-    @property
-    def journal(self) -> Path:
-        return self.path / "journal"
-
-    @property
-    def recipe(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
-    def stop_file(self) -> Path:
-        return self.path / "stop"
-
-    def trial(self, number: int) -> Path:
-        return self.path / "trials" / f"{number:05d}"
-
-    def read(self) -> tuple[dict[str, Any], Ledger]:
-        """What the study is, and where it stands. Raises UserError where this is no study."""
-        records = read_journal(self.journal)
-        if not records or records[0]["kind"] != "study":
-            raise UserError(f"{self.path} is no study: there is no journal of one in it",
-                            remedy="a study is what `drivetrain search RECIPE --study DIR` leaves")  # fmt: skip
-        about = records[0]
-        if about["layout"] != LAYOUT:
-            raise UserError(f"{self.path}: study layout {about['layout']}, this version reads {LAYOUT}")
-        ledger = Ledger(objectives_of(about))
-        for record in records[1:]:
-            ledger.apply(record)
-        return about, ledger
-
-
-def objectives_of(about: dict[str, Any]) -> Objectives:
-    return Objectives(about["objectives"], {name: (low, high) for name, (low, high) in about["limits"].items()})
 
 
 class Study:
@@ -92,6 +43,7 @@ class Study:
         self.algorithm, why = choose_algorithm(self.asked)
         self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
         self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
+        self.earlier = self._read_earlier()
         self.lease = Lease(folder)
         self.signal: int | None = None
         self.say(f"study {folder}: {_summary(self.asked, self.algorithm, why)}")
@@ -151,6 +103,13 @@ class Study:
         self.lease.take()
         self.folder.stop_file.unlink(missing_ok=True)
 
+    def _read_earlier(self) -> list[Observation]:
+        """From the earlier studies; once this one has begun, from its own journal."""
+        records = read_journal(self.folder.journal)
+        if records:
+            return observations_from(records[0].get("earlier", ()))
+        return read_earlier(self.asked, self.scheduler.rungs, self.say)
+
     def _check_same(self, journal: Journal) -> None:
         """A new study is written down; one that goes on has the recipe that it began with."""
         objectives, resolved = self.asked.objectives, self.asked.recipe.resolved()
@@ -169,14 +128,15 @@ class Study:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}
             record = {"kind": "study", "layout": LAYOUT, "objectives": dict(objectives.directions), "limits": limits,
                       "steps": self.asked.recipe.train.steps, "parameters": [p.name for p in self.asked.space.parameters],
-                      "space": space_as_json(self.asked.space), "rungs": list(self.scheduler.rungs)}  # fmt: skip
+                      "space": space_as_json(self.asked.space), "rungs": list(self.scheduler.rungs),
+                      "earlier": [asdict(one) for one in self.earlier]}  # fmt: skip
             journal.append(record)
             journal.commit()
 
     def _proposer(self) -> Proposer:
         name = self.algorithm.found.declaration.name
         return Proposer(self.asked.space, self.scheduler.rungs, lambda n: self.algorithm.build(self.asked.algorithm_context(n)),
-                        name, self.asked.recipe.seed, self.asked.section.given)  # fmt: skip
+                        name, self.asked.recipe.seed, self.asked.section.given, self.earlier)  # fmt: skip
 
     def _limits(self) -> Limits:
         section = self.asked.section

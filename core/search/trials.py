@@ -108,14 +108,15 @@ class Objectives:
         return tuple(-v if d == "max" else v for v, d in zip(values, self.directions.values()))  # type: ignore[operator,misc]
 
     def violation(self, figures: Mapping[str, float | None]) -> float:
-        """By how much limits are passed, in all; 0: none is. A limited figure that is missing passes it without end."""
+        """By how much limits are passed, each as a share of itself, in all; 0: none is. A limited figure that is missing passes
+        it without end."""
         total = 0.0
         for name, (least, most) in self.limits.items():
             value = figures.get(name)
             if value is None:
                 return math.inf
-            total += max(0.0, least - value) if least is not None else 0.0
-            total += max(0.0, value - most) if most is not None else 0.0
+            total += max(0.0, least - value) / (abs(least) or 1.0) if least is not None else 0.0
+            total += max(0.0, value - most) / (abs(most) or 1.0) if most is not None else 0.0
         return total
 
     def shown(self, losses: LossVector) -> dict[str, float]:

@@ -25,6 +25,7 @@ def drivetrain_search_algorithms():
         _algorithm("qmc", "Sobol or Halton points, which fill the space evenly (Optuna)", "optuna_samplers", "QmcConfig"),
         _algorithm("nsga2", "Genetic, for several objectives (Optuna's NSGA-II)", "optuna_samplers", "Nsga2Config",
                    suits=True),
+        _algorithm("genetic", "Genetic, on islands with migration, one child at a time", "genetic", "GeneticConfig"),
     ]  # fmt: skip
 
 

@@ -42,6 +42,18 @@ class Nsga2Config(PluginConfig):
     mutation: float | None = Field(None, ge=0, le=1, description="a parameter's chance to be drawn anew; null: one of them")
 
 
+class GeneticConfig(PluginConfig):
+    islands: Count = Field(2, description="populations that evolve apart")
+    population: int = Field(10, ge=2, description="members of an island; its first trials, as many, are drawn at random")
+    migrate_every: Count = Field(10, description="trials of an island after which its best go to the next one in the ring too")
+    migrants: Count = Field(1, description="how many of them")
+    tournament: Count = Field(2, description="members of which the best becomes a parent; more: less patience with the others")
+    crossover: float = Field(0.9, ge=0, le=1, description="a child's chance to have two parents")
+    crossover_eta: float = Field(5.0, gt=0, description="how near to a parent's a child's numbers are; more: nearer")
+    mutation: float | None = Field(None, ge=0, le=1, description="a parameter's chance to change; null: one of them")
+    mutation_eta: float = Field(10.0, gt=0, description="how little a number changes then; more: less")
+
+
 class MedianConfig(PluginConfig):
     warmup_steps: int = Field(0, ge=0, description="steps of a trial before it may be stopped")
     startup: Count = Field(5, description="trials that must have come as far")

@@ -17,8 +17,8 @@ from typing import Any
 from conftest import ROOT, SMALL
 
 from drivetrain import open_run
+from drivetrain.search.folder import StudyFolder
 from drivetrain.search.journal import frame, read_journal
-from drivetrain.search.study import StudyFolder
 
 KILLS = int(os.environ.get("DRIVETRAIN_KILLS", "0"))
 SIMULATED = """

@@ -19,7 +19,7 @@ from drivetrain.plugins.hpo.local import LocalExecutor
 from drivetrain.recipe import load_recipe
 from drivetrain.recipe_sources import write_yaml
 from drivetrain.search import jobs
-from drivetrain.search.asking import trial_recipe
+from drivetrain.search.asking import FIGURES_OF_TRAINING, trial_recipe
 
 PLUGIN = ROOT / "tests" / "plugins" / "diverging.py"
 TINY = "{plugin: diverging, task: semantic_segmentation, steps: %s}"
@@ -44,10 +44,8 @@ search:
   - {{model: {TINY % []}, batch.micro: 2}}
   - {{model: {TINY % [0]}, batch.micro: 2}}
   - {{model: {TINY % []}, batch.micro: 3}}
-  - {{model: {ENDS % "memory"}, batch.micro: 2}}
-  - {{model: {ENDS % "kill"}, batch.micro: 2}}
-  trials: 5
-  retries: 0
+from drivetrain.search import jobs
+from drivetrain.search.asking import FIGURES_OF_TRAINING, trial_recipe
 """)
     return path
 
@@ -64,10 +62,16 @@ def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     assert "1 steps in a row were not taken" in trials[1]["why"] and "8 is not a multiple of batch.micro, 3" in trials[2]["why"]
     assert trials[3]["why"].startswith("out of memory: ") and trials[4]["why"] == "ended by signal 9: Killed"
     assert status["run_by"] is None and status["best"]["trial"] == 0 and 0 <= status["best"]["figures"]["miou"] <= 1
+    cost = {name: value for name, value in status["best"]["figures"].items() if name.startswith("cost.")}
+    assert cost.pop("cost.parameters") == 13 * 4 and 0 < cost.pop("cost.latency_ms") < 60000
+    assert 2**20 < cost.pop("cost.memory_bytes") < 2**40 and not cost
+    assert [t["trial"] for t in json.loads(drivetrain("search", "best", study, "--json").stdout)] == [0]
     assert not (study / "trials" / "00002").exists(), "an infeasible point costs no job"
     best = json.loads(drivetrain("recipe", "show", study / "best.yaml", "--json", "--plugin", PLUGIN).stdout)
     assert best["optimizer"]["lr"] == trials[0]["values"]["optimizer.lr"] and best["search"] is None
-    assert best["evaluation"]["at_end"] is False, "as the recipe had it, not as trials need it"
+    assert best["evaluation"]["at_end"] is False and best["evaluation"]["cost"] == [], (
+        "as the recipe had it, not as trials need it"
+    )
     filed = json.loads((study / "trials" / "00000" / "run" / "run.json").read_text())
     assert (filed["name"], filed["group"], filed["job_type"]) == ("study-00000", "study", "trial")
     table = list(csv.DictReader(drivetrain("search", "export", study).stdout.splitlines()))
@@ -119,6 +123,8 @@ def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_pat
     assert filed[1]["display_name"].endswith("00001-1")
     [first], [second] = ([r for r in run.records() if r["kind"] == "training"] for run in (donor, taker))
     assert (first["step"], second["step"]) == (1, 2)
+    numbers = {name for name, value in first.items() if isinstance(value, (int, float))} - {"step"}
+    assert numbers == set(FIGURES_OF_TRAINING), "what a search may name"
     assert second["lr"] / first["lr"] == pytest.approx(2 * 5e-3 / 1e-3), (
         "a warm-up of which the second step has twice the first's"
     )
@@ -154,11 +160,14 @@ def test_who_counts_processes_killed_for_memory(tmp_path):
     (["search.space={optimizer.lr: {low: 1e-2, high: 1e-3}}"], ["expected low below high"]),
     (["search.space={optimizer.lr: [fast, slow]}"], ["expected a number", '"fast"']),
     (["search.objective=miuo"], ["no metric 'miuo'", "did you mean 'miou'"]),
+    (["search.objective=latency_ms"], ["no metric 'latency_ms'", "did you mean 'cost.latency_ms'"]),
+    (["search.objective=[miou, cost.parameter]"], ["cost has no figure 'parameter'", "did you mean 'cost.parameters'"]),
+    (["search.constraints={train.secnds: {max: 1}}"], ["train has no figure 'secnds'", "did you mean 'train.seconds'"]),
     (["search.objective={miou.iou.raod: max}"], ["no figure 'iou.raod'", "iou.road"]),
     (["search.ranks=4", "search.executor={slots: 2}"], ["4 ranks, but there are 2 slots"]),
     (["search.trials=null"], ["neither trials nor a budget"]),
-    (["search.scheduler={plugin: median}"], ["set evaluation.every"]),
-    (["search.scheduler={plugin: pbt}"], ["batch.micro cannot change while a trial goes on"]),
+    (["search.scheduler={plugin: median}", "search.objective=miou"], ["set evaluation.every"]),
+    (["search.scheduler={plugin: pbt}", "search.objective=miou"], ["batch.micro cannot change while a trial goes on"]),
     (["search.given=[{optimizer.lr: 3}]"], ["a number from 0.0001 to 0.01"]),
     (["search.algorithm={plugin: typ}"], ["no search algorithm 'typ'", "did you mean 'tpe'"]),
 ])  # fmt: skip

@@ -45,6 +45,9 @@ class Diverging(Model):
             total = total / torch.zeros(())
         return {"segmentation": (total, (mask != IGNORE).sum().float())}
 
+    def export_module(self):
+        return self.net
+
     def predict(self, batch):
         logits = self.net(normalise_images(batch.camera.images)).float()
         sizes = batch.camera.original_sizes.tolist()

@@ -131,7 +131,7 @@ def test_several_objectives_have_a_front_and_limits_count():
         return {"accuracy": -loss(values, step)["loss"], "size": values["depth"] * values.get("width", 16)}
 
     goals = Objectives({"accuracy": "max", "size": "min"}, {"size": (None, 500.0)})
-    for algorithm in ("nsga2", "tpe", "random"):
+    for algorithm in ("nsga2", "genetic", "tpe", "random"):
         one = controller(algorithm, trials=40, objective=figures, objectives=goals)
         one.run()
         front = one.ledger.front
@@ -152,6 +152,17 @@ def test_algorithms_learn_or_at_least_cover(algorithm, least):
 
     ours, chance = (median(best(name, seed) for seed in range(3)) for name in (algorithm, "random"))
     assert ours <= least * chance + 0.1, (ours, chance)
+
+
+def test_limits_count_alike_whatever_their_units():
+    goals = Objectives(
+        {"accuracy": "max"}, {"bytes": (None, 8e9), "ms": (None, 20.0), "recall": (0.5, None), "bias": (None, 0.0)}
+    )
+    figures = {"bytes": 8e9, "ms": 20.0, "recall": 0.5, "bias": 0.0}
+    assert goals.violation(figures) == 0
+    assert goals.violation(figures | {"bytes": 12e9}) == goals.violation(figures | {"ms": 30.0}) == 0.5
+    assert goals.violation(figures | {"recall": 0.25, "bias": 0.25}) == 0.75
+    assert goals.violation({}) == float("inf")
 
 
 def test_a_thousand_slots_are_served():

@@ -11,11 +11,11 @@ from unit.search_made import SPACE, Failure, controller, loss
 
 from drivetrain import Parameter, Space, UserError
 from drivetrain.search.drawing import Scale, broken, scale_over
+from drivetrain.search.folder import StudyFolder
 from drivetrain.search.optuna_export import export_optuna
 from drivetrain.search.page import write_study_page
 from drivetrain.search.space import space_as_json, space_from
 from drivetrain.search.story import Story
-from drivetrain.search.study import StudyFolder
 from drivetrain.search.trials import Objectives
 
 RATES = Space((Parameter("lr", low=1e-4, high=1e-1, log=True), Parameter("decay", low=1e-4, high=1e-1, log=True)))
@@ -182,7 +182,7 @@ def test_optuna_reads_what_is_exported(tmp_path, several):
         assert set(theirs.distributions) == set(ours.values) and theirs.distributions["lr"].log
         if ours.losses is not None:
             assert theirs.values == list(goals.shown(ours.losses).values())
-            assert theirs.constraints == {"limits": max(0.0, ours.figures["size"] - 4.0)}
+            assert theirs.constraints == {"limits": max(0.0, ours.figures["size"] - 4.0) / 4.0}
             assert several or theirs.intermediate_values == {step: -loss[0] for step, loss in ours.curve}
     assert {t.number for t in study.best_trials} == {t.number for t in one.ledger.front}
     with pytest.raises(UserError, match="is there already"):
