@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from drivetrain.search.folder import StudyFolder
 from drivetrain.search.ledger import Ledger
-from drivetrain.search.study import StudyFolder
 from drivetrain.search.trials import COMPLETE, Trial
 
 HERE = Path(__file__).resolve().parent

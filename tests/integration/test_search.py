@@ -44,8 +44,12 @@ search:
   - {{model: {TINY % []}, batch.micro: 2}}
   - {{model: {TINY % [0]}, batch.micro: 2}}
   - {{model: {TINY % []}, batch.micro: 3}}
-from drivetrain.search import jobs
-from drivetrain.search.asking import FIGURES_OF_TRAINING, trial_recipe
+  - {{model: {ENDS % "memory"}, batch.micro: 2}}
+  - {{model: {ENDS % "kill"}, batch.micro: 2}}
+  objective: {{miou: max, cost.parameters: min}}
+  constraints: {{cost.latency_ms: {{max: 60000}}, cost.memory_bytes: {{min: 1}}}}
+  trials: 5
+  retries: 0
 """)
     return path
 
