@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 
 import cv2
@@ -11,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from drivetrain import DataError, decode_pixels, frame_to_parts
+from drivetrain import PIXEL_LABELS, DataError, decode_pixels, frame_to_parts
 from drivetrain.datasets.manifest.dataset import build
 from drivetrain.testing.datasets import check_dataset
 
@@ -86,6 +88,23 @@ def test_every_field_arrives(root):
     assert front.lanes.names == ["ego_left", "ego_right"] and front.lanes.attributes == [{"style": "dashed"}, {}]
     assert [line.tolist() for line in front.lanes.points] == [[[1, 7.5], [5, 2]], [[11, 8], [9, 4], [6, 2]]]  # from near to far
     assert len(left.boxes) == 0 and left.semantic is left.lanes is left.depth is None
+
+
+def test_the_example_of_the_documentation_is_read(tmp_path):
+    text = (ROOT / "docs" / "datasets.md").read_text()
+    lines = text.split("```json\n")[1].split("```")[0].splitlines()
+    for name in {name for line in lines for name in re.findall(r'"(\w+/\d+\.(?:jpg|png))"', line)}:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        kind = np.uint16 if name.startswith(("depth", "instances")) else np.uint8
+        cv2.imwrite(str(tmp_path / name), np.ones((720, 1280), kind))
+    (tmp_path / "train.jsonl").write_text("\n".join([lines[0], lines[2]]))
+    [frame] = check_dataset(build(None), tmp_path, "train")
+    camera = frame.cameras["cam_front"]
+    labels = (camera.boxes, camera.lanes, *(getattr(camera, label) for label in PIXEL_LABELS))
+    assert frame.key == "drive7/000121" and all(label is not None for label in labels)
+    (tmp_path / "val.jsonl").write_text("\n".join(lines[:2]))
+    (tmp_path / "front" / "000120.jpg").write_bytes((tmp_path / "front" / "000121.jpg").read_bytes())
+    assert check_dataset(build(None), tmp_path, "val")[0].cameras["cam_front"].boxes.names == ["car"]
 
 
 def test_absent_is_not_empty_and_null_is_absent(root):
