@@ -24,7 +24,7 @@ from torchvision.models.detection import FCOS
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from drivetrain import Batch, ModelContext, total_loss
+from drivetrain import IMAGENET_MEAN, IMAGENET_STD, Batch, ModelContext, total_loss
 from drivetrain.plugins.models.road.backbone import SIZES, Backbone
 from drivetrain.plugins.models.road.config import RoadDetectorConfig
 from drivetrain.plugins.models.road.detector import TASK, RoadDetector, build
@@ -42,6 +42,7 @@ class ResNet50(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.normalisation = (IMAGENET_MEAN, IMAGENET_STD)
         self.body = IntermediateLayerGetter(resnet50(), {f"layer{i}": str(i) for i in (1, 2, 3, 4)})
 
     def forward(self, images: Tensor) -> list[Tensor]:
