@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two ranks on CPUs; on GPUs as many as there are and the demo's four micro-batches can use.
 RANKS = $$($(BIN)/python -c "import torch; n = torch.cuda.device_count(); print(2 if n == 0 else max(r for r in (1, 2, 4) if r <= n))")
 
-.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector bench-camvid bench-multitask kitti-overfit bench-hpo search-study scale kills ray faults features lint types clean
+.PHONY: setup demo demo-crash test fuzz peers bench-loader bench-sharding bench-storage bench-saving bench-parallelism bench-score bench-detector bench-camvid bench-multitask kitti-overfit bench-hpo search-study scale kills ray faults lint types clean
 
 setup: $(READY)
 

@@ -24,7 +24,10 @@ class AlgorithmContext:
 
 class SearchAlgorithm:
     """Proposes points. Every point that is tried is told with ``begin``, also those of others, and once its losses are known
-    with ``tell``; after a controller's restart all of that comes again, from the journal, in the same order."""
+    with ``tell``; after a controller's restart all of that comes again, from the journal, in the same order, but for `ask`."""
+
+    ASKS = 4
+    """How often it is asked for a trial's point as long as its answers were tried before; then chance draws one."""
 
     def ask(self, number: int) -> Values | None:
         """A point for trial ``number``; it may be refused, and asked for again. None: there is none left."""

@@ -16,8 +16,8 @@ from .earlier import Observation
 from .space import Space, Values, key_of
 from .trials import LossVector, Trial
 
-ASKED_AGAIN, DRAWN_AGAIN = 4, 200
-"""How often an algorithm that repeats itself is asked once more, and how often chance is tried then."""
+DRAWN_AGAIN = 200
+"""How often chance is tried where an algorithm repeats itself."""
 
 
 class Proposer:
@@ -76,7 +76,7 @@ class Proposer:
     def _proposals(self, number: int) -> Iterator[tuple[Values | None, str]]:
         level = self._level()
         self._asked = (number, level)
-        for _ in range(ASKED_AGAIN):
+        for _ in range(SearchAlgorithm.ASKS):
             yield self._timed(lambda: self.levels[level].ask(number)), self.name
         rng = Rng(self.seed, "instead", number)
         for _ in range(DRAWN_AGAIN):

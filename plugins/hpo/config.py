@@ -30,7 +30,9 @@ class TpeConfig(StartupConfig):
 
 
 class CmaEsConfig(StartupConfig):
-    sigma: float | None = Field(None, gt=0, description="the first step's size; null: a sixth of the ranges")
+    sigma: float | None = Field(
+        None, gt=0, description="the first step's size; null: a sixth of the ranges, or what a warm start says"
+    )  # fmt: skip
 
 
 class QmcConfig(PluginConfig):

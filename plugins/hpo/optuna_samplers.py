@@ -19,10 +19,12 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Sampler(SearchAlgorithm):
-    """A sampler with a study of its own. Choices are told by their index, so that they may be anything."""
+    """A sampler with a study of its own. Choices are told by their index, so that they may be anything. ``replays``: it knows
+    more than trials and losses (a trial's generation, how many points were drawn), so it is asked again for what others have
+    proposed and for what the journal holds, and takes these in its own answer's place."""
 
-    def __init__(self, context: AlgorithmContext, sampler: optuna.samplers.BaseSampler):
-        self.space, self.constrained = context.space, context.constrained
+    def __init__(self, context: AlgorithmContext, sampler: optuna.samplers.BaseSampler, replays: bool = False):
+        self.space, self.constrained, self.replays = context.space, context.constrained, replays
         self.study = optuna.create_study(sampler=sampler, directions=["minimize"] * context.objectives)
         self._asked: optuna.Trial | None = None
         self._running: dict[int, optuna.Trial | None] = {}
@@ -30,23 +32,23 @@ class Sampler(SearchAlgorithm):
 
     def ask(self, number: int) -> Values:
         self._drop()
-        self._asked = trial = self.study.ask()
-        values: dict[str, Any] = {}
-        for parameter in self.space.parameters:
-            if self.space.is_active(parameter, values):
-                told = trial._suggest(parameter.name, self._distributions[parameter.name])
-                values[parameter.name] = _value(parameter, told)
-        self._proposed = values
-        return values
+        self._asked, self._proposed = self._ask()
+        return self._proposed
 
     def begin(self, number: int, values: Values) -> None:
+        if self.replays and self._asked is None:
+            for _ in range(self.ASKS):
+                if self.ask(number) == values:
+                    break
         if self._asked is not None and values == self._proposed:
             self._running[number], self._asked = self._asked, None
             return
         self._drop()
-        self._running[number] = None
+        self._running[number] = self._ask(values)[0] if self.replays else None
 
     def tell(self, number: int, values: Values, losses: LossVector | None, violation: float = 0.0) -> None:
+        if self.replays and number < 0:  # an earlier study's: a member like others
+            self._running[number] = self._ask(values)[0]
         trial = self._running.pop(number, None)
         if trial is None:
             self.study.add_trial(self._frozen(values, losses, violation))
@@ -62,6 +64,17 @@ class Sampler(SearchAlgorithm):
         trial = self._running.pop(number, None)
         if trial is not None:
             self.study.tell(trial, state=TrialState.FAIL)
+
+    def _ask(self, instead: Values | None = None) -> tuple[optuna.Trial, Values]:
+        if instead is not None:
+            self.study.enqueue_trial({name: _told(self.space[name], value) for name, value in instead.items()})
+        trial, values = self.study.ask(), dict[str, Any]()
+        _ = trial.relative_params  # it counts a trial as it draws, which Optuna leaves out where all values are given
+        for parameter in self.space.parameters:
+            if self.space.is_active(parameter, values):
+                told = trial._suggest(parameter.name, self._distributions[parameter.name])
+                values[parameter.name] = _value(parameter, told)
+        return trial, values
 
     def _constraints(self, violation: float) -> dict[str, float]:
         """Optuna's: above 0 is too much; what is without end it cannot compare."""
@@ -131,21 +144,41 @@ def gp(config: StartupConfig, context: AlgorithmContext) -> SearchAlgorithm:
     ))  # fmt: skip
 
 
+class CmaEs(Sampler):
+    """Where a warm start has ``ENOUGH`` trials, their best tenth gives the first distribution (Nomura et al. 2021)."""
+
+    ENOUGH = 10
+
+    def __init__(self, config: CmaEsConfig, context: AlgorithmContext):
+        made = functools.partial(optuna.samplers.CmaEsSampler, seed=_seed(context, "cmaes"), warn_independent_sampling=False)
+        super().__init__(context, made(n_startup_trials=config.startup, sigma0=config.sigma), replays=True)
+        self._earlier: list[FrozenTrial] = []
+        self._taught = made(n_startup_trials=1, source_trials=self._earlier)
+        self._learns = config.sigma is None and not any(p.when for p in self.space.parameters)
+
+    def tell(self, number: int, values: Values, losses: LossVector | None, violation: float = 0.0) -> None:
+        if number >= 0:
+            super().tell(number, values, losses, violation)
+        elif self._learns:
+            numbers = {n: v for n, v in values.items() if not (self.space[n].choices or self._distributions[n].single())}
+            self._earlier.append(self._frozen(numbers, losses, violation))
+            if len(self._earlier) == self.ENOUGH:
+                self.study.sampler = self._taught
+
+
 @_quietly
 def cmaes(config: CmaEsConfig, context: AlgorithmContext) -> SearchAlgorithm:
     """Hansen and Ostermeier 2001. Choices are drawn at random: it knows numbers alone."""
-    return Sampler(context, optuna.samplers.CmaEsSampler(
-        seed=_seed(context, "cmaes"), n_startup_trials=config.startup, sigma0=config.sigma, warn_independent_sampling=False,
-    ))  # fmt: skip
+    return CmaEs(config, context)
 
 
 @_quietly
 def qmc(config: QmcConfig, context: AlgorithmContext) -> SearchAlgorithm:
-    """Numbers fill the space evenly, choices are drawn at random."""
+    """Points that fill the space evenly; nothing teaches it."""
     return Sampler(context, optuna.samplers.QMCSampler(
         qmc_type=config.sequence, scramble=True, seed=_seed(context, "qmc"), warn_independent_sampling=False,
         warn_asynchronous_seeding=False,
-    ))  # fmt: skip
+    ), replays=True)  # fmt: skip
 
 
 @_quietly
@@ -153,4 +186,4 @@ def nsga2(config: Nsga2Config, context: AlgorithmContext) -> SearchAlgorithm:
     """Deb et al. 2002."""
     return Sampler(context, optuna.samplers.NSGAIISampler(
         population_size=config.population, mutation_prob=config.mutation, seed=_seed(context, "nsga2"),
-    ))  # fmt: skip
+    ), replays=True)  # fmt: skip

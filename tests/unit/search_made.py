@@ -28,6 +28,14 @@ def loss(values, step):
     return {"loss": out + (0.5 if values["kind"] == "plain" else 0.1 * (128 - values["width"]) / 128)}
 
 
+PLANE = Space((Parameter("x", low=-5.0, high=5.0), Parameter("y", low=-5.0, high=5.0), Parameter("kind", choices=("a", "b"))))
+
+
+def bowl(values, step):
+    """The best is x 3, y -3, of either kind."""
+    return {"loss": (values["x"] - 3) ** 2 + (values["y"] + 3) ** 2}
+
+
 def miou(values, step):
     """Figures of a real recipe's trial: the best rate is 1e-3."""
     return {"miou": 1 / (1 + abs(math.log10(values["optimizer.lr"]) + 3)) - 1 / (1 + step)}
@@ -59,4 +67,4 @@ def values_of(one):
     return [trial.values for trial in one.ledger.trials]
 
 
-__all__ = ["SPACE", "Failure", "SimulatedExecutor", "controller", "loss", "plugin", "values_of"]
+__all__ = ["PLANE", "SPACE", "Failure", "SimulatedExecutor", "bowl", "controller", "loss", "plugin", "values_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from unit.search_made import SPACE, Failure, SimulatedExecutor, controller, loss, values_of
+from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, values_of
 
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
@@ -75,6 +75,24 @@ def test_a_study_goes_on_from_any_record(tmp_path, algorithm, scheduler):
             assert values_of(again) == values_of(whole)
         if scheduler == "none":
             assert again.executor.steps_done <= whole.executor.steps_done  # what was complete was not trained again
+
+
+@pytest.mark.parametrize("algorithm", ["nsga2", "cmaes", "qmc"])
+def test_an_algorithm_that_counts_its_points_proposes_the_same_ones_after_a_restart(tmp_path, algorithm):
+    """Its generations, its distribution, its place in the sequence are those of a study that nothing happened to."""
+    settings = {"nsga2": {"population": 6}, "cmaes": {"startup": 4}}.get(algorithm, {})
+    set_up = {"algorithm": algorithm, "algorithm_settings": settings, "slots": 1, "space": PLANE, "objective": bowl}
+    whole = controller(**set_up, trials=40, journal=tmp_path / "whole")
+    whole.run()
+    whole.journal.close()
+    frames = [frame(record) for record in read_journal(tmp_path / "whole")]
+    for cut in (len(frames) // 3, 2 * len(frames) // 3):
+        path = tmp_path / f"cut-{cut}"
+        path.write_bytes(b"".join(frames[:cut]))
+        again = controller(**set_up, trials=40, journal=path)
+        again.run()
+        again.journal.close()
+        assert values_of(again) == values_of(whole)
 
 
 def test_a_study_rests_and_goes_on_with_more_trials(tmp_path):
