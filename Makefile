@@ -90,8 +90,8 @@ KITTI ?= ../shared/data/kitti_object
 kitti-overfit: $(READY)
 	$(BIN)/python tests/benchmarks/kitti_overfit.py $(KITTI)
 
-# `drivetrain search` beside bare Optuna, random search and the clock, on tables, functions and small trainings: an hour.
-# ONLY=share is what local slots' time goes into: three minutes.
+# `drivetrain search` beside bare Optuna, random search and the clock, on tables, functions and small trainings: a quarter of an
+# hour. ONLY=share is what local slots' time goes into: three minutes.
 SEEDS ?= 30
 ONLY ?= tables,fidelity,pbt,controller,share
 bench-hpo: $(READY)

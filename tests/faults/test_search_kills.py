@@ -48,8 +48,8 @@ folder = Path(sys.argv[1])
 Lease(folder).take()
 os.write = write_or_hang
 print("begun", flush=True)
-one = controller(scheduler="asha", trials=int(sys.argv[3]), journal=folder / "journal", executor=Slow(loss, 3), steps=64)
-one.journal._durable = True
+one = controller(scheduler="asha", trials=int(sys.argv[3]), journal=folder / "journal", executor=Slow(loss, 3), steps=64,
+                 durable=True)
 one.run()
 """
 NEVER = 0

@@ -49,7 +49,8 @@ def plugin(kind, name, **settings):
 
 def controller(algorithm="random", scheduler="none", trials=20, journal: Path | None = None, objective=loss, slots=3, steps=16,
                space=SPACE, seed=1, executor=None, objectives=None, given=(), earlier=(), algorithm_settings=None, limits=None,
-               scheduler_settings=None, refusal=lambda values: None, asked_to_stop=lambda: None, every=None):  # fmt: skip
+               scheduler_settings=None, refusal=lambda values: None, asked_to_stop=lambda: None, every=None,
+               durable=False):  # fmt: skip
     goals = objectives or Objectives({"loss": "min"})
     made = plugin("trial_scheduler", scheduler, **(scheduler_settings or {}))(
         SchedulerContext(space, steps, seed, every, trials)
@@ -58,7 +59,7 @@ def controller(algorithm="random", scheduler="none", trials=20, journal: Path | 
     context = AlgorithmContext(space, seed, len(goals.directions), trials, bool(goals.limits))
     proposer = Proposer(space, made.rungs, lambda level: make(context), algorithm, seed, given, earlier)
     runs = executor or SimulatedExecutor(objective, slots, lambda values: 1.0 + values.get("depth", 0) / 10, every=every)
-    book = Journal(journal, durable=False) if journal is not None else None
+    book = Journal(journal, durable=durable) if journal is not None else None
     return Controller(Ledger(goals), book, proposer, made, runs, limits or Limits(trials=trials), refusal,
                       asked_to_stop=asked_to_stop)  # fmt: skip
 
