@@ -6,15 +6,20 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache as cached
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError, near_matches
-from .asking import Asked
+from ..recipe import Recipe, load_recipe, vary_recipe
+from ..recipe_sources import dotted
+from ..recipe_values import leaves
+from .asking import Asked, overrides_of, trial_recipe
 from .folder import StudyFolder
 from .journal import read_journal
 from .ledger import Ledger
-from .space import Space, Values
+from .space import Values
 from .trials import COMPLETE, FAILURES, PAUSED, PRUNED, LossVector, Objectives, Trial
 
 Evaluated = tuple[int, LossVector, float]
@@ -40,22 +45,23 @@ def observations_from(written: Iterable[dict[str, Any]]) -> list[Observation]:
 
 def read_earlier(asked: Asked, rungs: Sequence[int], say: Callable[[str], None]) -> list[Observation]:
     """What the studies in ``search.warm_start`` have seen that fits this one's space and ``rungs``; says how many trials that
-    is, and why others are left out. Raises UserError for what is no study, and for one without this one's figures."""
-    found: list[tuple[Trial, list[Evaluated]]] = []
+    is, and why others are left out. What one of two studies does not vary is what its recipe says. Raises UserError for what is
+    no study, and for one without this one's figures."""
+    found: list[tuple[Values, list[Evaluated]]] = []
     for name in asked.section.warm_start:
         folder = StudyFolder(Path(name))
         _check_figures(asked, folder)
         trials, left_out = _evaluated(asked.objectives, folder), Counter[str]()
+        recipe = cached(partial(load_recipe, folder.recipe))
         for trial, seen in trials:
-            there = [one for one in seen if one[0] in rungs and math.isfinite(one[2])]
-            why = _misfit(asked.space, trial, seen, there)
-            if why is None:
-                found.append((trial, there))
-            else:
-                left_out[why] += 1
+            try:
+                there = _comparable(trial, seen, rungs)
+                found.append((_as_here(asked, recipe, trial.values), there))
+            except (_MisfitError, RecipeError) as misfit:
+                left_out[str(misfit).splitlines()[0]] += 1
         reasons = "".join(f"; left out: {n} ({why})" for why, n in left_out.most_common())
         say(f"warm start from {name}: {len(trials) - left_out.total()} of {len(trials)} trials{reasons}")
-    return [Observation(-1 - n, trial.values, *one) for n, (trial, there) in enumerate(found) for one in there]
+    return [Observation(-1 - n, values, *one) for n, (values, there) in enumerate(found) for one in there]
 
 
 def _check_figures(asked: Asked, folder: StudyFolder) -> None:
@@ -77,22 +83,43 @@ def _evaluated(objectives: Objectives, folder: StudyFolder) -> list[tuple[Trial,
     return [(trial, seen[trial.number]) for trial in ledger.trials]
 
 
-def _misfit(space: Space, trial: Trial, seen: Sequence[Evaluated], there: Sequence[Evaluated]) -> str | None:
-    """Why a trial teaches this study nothing; None: it does."""
+class _MisfitError(Exception):
+    """Why a trial teaches this study nothing."""
+
+
+def _comparable(trial: Trial, seen: Sequence[Evaluated], rungs: Sequence[int]) -> list[Evaluated]:
+    """What is known of it at steps where this study's trials are compared."""
     if trial.state in FAILURES:
-        return trial.state
+        raise _MisfitError(trial.state)
     if trial.state not in (COMPLETE, PRUNED, PAUSED):
-        return "not ended"
+        raise _MisfitError("not ended")
     if trial.life:
-        return "its values changed on its way"
-    active = {p.name: p for p in space.active(trial.values)}
-    for name, value in trial.values.items():
-        if name not in active:
-            return f"{name} is no parameter"
-        if not active[name].admits(value):
-            return f"{name} is not {active[name].told()}"
-    if missing := active.keys() - trial.values.keys():
-        return f"no value of {', '.join(sorted(missing))}"
+        raise _MisfitError("its values changed on its way")
+    there = [one for one in seen if one[0] in rungs and math.isfinite(one[2])]
     if not there:
-        return f"no figures at the steps of this study, but at {seen[-1][0]}" if seen else "no figures"
-    return None
+        raise _MisfitError(f"no figures at the steps of this study, but at {seen[-1][0]}" if seen else "no figures")
+    return there
+
+
+def _as_here(asked: Asked, recipe: Callable[[], Recipe], theirs: Values) -> Values:
+    """The point of this study's space that is a trial's, whose study had ``recipe``."""
+    ours: dict[str, Any] = {}
+    lookup = cached(lambda: _resolved(vary_recipe(recipe(), overrides_of(theirs))))
+    for parameter in asked.space.parameters:
+        name = parameter.name
+        if not asked.space.is_active(parameter, ours):
+            continue
+        if name not in theirs and name not in lookup():
+            raise _MisfitError(f"no value of {name}")
+        ours[name] = theirs[name] if name in theirs else lookup()[name]
+        if not parameter.admits(ours[name]):
+            raise _MisfitError(f"{name} is not {parameter.told()}")
+    if others := theirs.keys() - ours.keys():
+        here = _resolved(trial_recipe(asked.recipe, ours))
+        if different := sorted(name for name in others if here.get(name) != theirs[name]):
+            raise _MisfitError(f"another {', '.join(different)}")
+    return ours
+
+
+def _resolved(recipe: Recipe) -> dict[str, Any]:
+    return {dotted(key): value for key, value in leaves(recipe.resolved())}

@@ -75,6 +75,22 @@ def test_it_goes_on_without_the_earlier_study(study):
     assert len(again.ledger.trials) == 10
 
 
+def test_what_one_of_the_studies_does_not_vary_is_what_its_recipe_says(study):
+    """A study over fewer keys, and over others, learns of those trials that were at its own recipe's values."""
+    narrow = "{optimizer.lr: {low: 1e-5, high: 1e-1, log: true}}"
+    old = study("old", "batch.micro=2", space=narrow, trials=6)
+    old.run()
+    wider = study("wider", warm(old.folder.path), space=SPACES % ("1e-5", 4))
+    assert [one.values for one in wider.earlier] == [{**t.values, "batch.micro": 2} for t in old.ledger.trials]
+    wider.run()
+    other = study("other", warm(wider.folder.path), "batch.micro=4", space=narrow)
+    at_4 = [{"optimizer.lr": t.values["optimizer.lr"]} for t in wider.ledger.trials if t.values["batch.micro"] == 4]
+    assert [one.values for one in other.earlier] == at_4 and 3 <= len(at_4) < 30
+    assert f"{30 - len(at_4)} (another batch.micro)" in next(t for t in reversed(study.said) if t.startswith("warm start"))
+    apart = study("apart", warm(old.folder.path), space="{optimizer.lr: {low: 1e-5, high: 1e-1}, batch.micro: [4, 8]}")
+    assert apart.earlier == [] and "6 (batch.micro is not one of 4, 8)" in study.said[-2]
+
+
 @pytest.mark.parametrize(("change", "words"), [
     ((warm("nowhere"),), ["nowhere is no study"]),
     (("search.objective=train.loss",), ["no figure 'train.loss'", "they have: miou"]),
