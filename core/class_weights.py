@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from .building import build_loader
 from .errors import DataError, UserError, near_matches
 from .recipe import Recipe
 from .taxonomy import Taxonomy
-from .train import build_loader
 
 RULES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "log": lambda share: 1 / np.log(1.1 + share),

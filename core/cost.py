@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
+from .building import build_model
 from .comm import Comm
 from .errors import UserError
 from .export import module_of
 from .latency import timed
 from .recipe import Recipe
-from .train import build_model
 
 _RUNS = 20
 

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .batch import normalise_images
+from .building import data_spec
 from .errors import UserError
 from .exported import Run, check_runtime, open_graph
 from .files import write_aside, write_json
 from .model import Model, named_outputs
 from .predictor import Predictor
-from .train import data_spec
 
 FORMATS = ("onnx", "torch-export")
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import cv2
 
+from .building import data_spec
 from .contracts import DataSpec, Source
 from .data import default_loader
 from .errors import DataError
 from .frame import Camera, ClassInfo, Encoded, Frame
 from .progress import Progress
 from .recipe import Recipe
-from .train import data_spec
 
 _PICTURES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
 _VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")

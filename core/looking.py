@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .building import build_loader, data_spec
 from .contracts import ShardSet, TrainingStream
 from .errors import DataError, UserError, near_matches
 from .evaluate import drawn_classes, panel_of
@@ -19,7 +20,6 @@ from .pictures import contact_sheet, draw_labels, save_png
 from .recipe import Recipe
 from .seeding import hash_array, hash_key
 from .tasks import TASKS
-from .train import build_loader, data_spec
 
 
 def sheet_of_shards(shards: ShardSet, count: int, columns: int, out: Path, keys: Sequence[str] = (),

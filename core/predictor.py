@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .batch import Batch
+from .building import build_loader, build_model, data_spec
 from .checkpoint import Checkpoint, find_checkpoint
 from .comm import Comm
 from .contracts import DataSpec, EvaluationStream, Metric, Panel
@@ -22,7 +23,6 @@ from .recipe import Recipe
 from .run import RunFolder
 from .slices import Slices
 from .tiles import Predict, tiled
-from .train import build_loader, build_model, data_spec
 
 
 class Predictor:

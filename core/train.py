@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from .activations import checkpoint_blocks
 from .batch import Batch
+from .building import build_loader, build_model, data_spec, prepare
 from .checkpoint import Checkpoint
 from .comm import Comm
-from .compiling import compile_losses
-from .contracts import DataSpec, EngineContext, Loader, StepResult, Tracker, TrackerContext
+from .contracts import EngineContext, StepResult
 from .curves import draw_curves
 from .errors import DataError, DivergedError, UserError
-from .evaluate import build_metrics, drawn_classes, evaluate, figures, save_panels
+from .evaluate import build_metrics, evaluate, figures
 from .gates import check_gates
-from .groups import build_optimizer, freeze
+from .groups import build_optimizer
 from .manager import PluginManager
-from .model import Model, ModelContext
-from .norms import set_norms
 from .prediction import Prediction
 from .progress import Progress
 from .recipe import Recipe
@@ -36,9 +30,9 @@ from .run import RunFolder, append_record
 from .saving import Saver
 from .seeding import hash_key
 from .slices import Slices
+from .telling import Telling
 from .tiles import tiled
 from .watch import Stop
-from .weights import initialise, read_weights, restore
 from .worlds import check_slots
 
 
@@ -53,44 +47,6 @@ def train(run: Training) -> None:
             if run.is_due("checkpoint", step):
                 run.save(step)
         run.save_where_stopped()
-
-
-def build_loader(recipe: Recipe) -> Loader:
-    return recipe.plugin("loader").build()
-
-
-def data_spec(recipe: Recipe, split: str) -> DataSpec:
-    """What a split of the recipe reads, with its transforms built."""
-    data = recipe.data
-    return DataSpec(
-        recipe.data_spec_sources(split), recipe.tasks, recipe.classes, None if data.cameras is None else tuple(data.cameras),
-        recipe.build_transforms(), recipe.seed, tuple(data.lidars), data.clip.frames, data.clip.stride,
-    )  # fmt: skip
-
-
-def build_model(recipe: Recipe, say: Callable[[str], None] = print, checkpoint: Checkpoint | None = None,
-                kind: str = "weight") -> Model:  # fmt: skip
-    """The recipe's model: from ``checkpoint`` where there is one (of ``kind`` ``ema``: the running mean that it holds), else
-    from ``model.init_from``, else from the seed."""
-    torch.manual_seed(hash_key(recipe.seed, "model") >> 1)
-    model = recipe.plugin("model").build(ModelContext(recipe.tasks, recipe.classes))
-    set_norms(model, recipe.model.norm)
-    if checkpoint is not None:
-        restore(model, checkpoint, kind)
-    elif (source := recipe.model.init_from) is not None:
-        tensors = model.published_weights(source.path) or model.own_names(read_weights(source.path))
-        loaded = initialise(model, tensors, source.include, source.exclude, source.rename)
-        say(f"model.init_from {source.path}: {loaded}")
-    return model
-
-
-def prepare(model: Model, recipe: Recipe) -> Model:
-    """What training alone does to a model: parts of it are frozen, computed twice, compiled."""
-    freeze(model, recipe.optimizer.freeze)
-    checkpoint_blocks(model, recipe.train.activation_checkpointing)
-    if recipe.train.compile:
-        compile_losses(model)
-    return model
 
 
 class Training:
@@ -115,14 +71,12 @@ class Training:
         self._waited = 0.0
         self._counted: dict[str, float] = {}
         self._logged, self._since = self.step, time.monotonic()
-        self._run_id = folder.info()["id"] if comm.is_main else ""
-        self._tracker_ids: dict[str, str] = _trackers_of(resume, self._run_id) if resume and comm.is_main else {}
+        self.telling = Telling(self, resume)
         comm.together(lambda: self._open_data(resume))
         states = comm.all_gather(self.stream.state(self.step))
         comm.together(lambda: _check_agreement(states))
         self.engine = self._build_engine(resume)
-        self.saver = Saver(folder.checkpoints, comm, recipe.checkpoint, self._tell_saved, self.progress.say)
-        self.trackers: dict[str, Tracker] = {}
+        self.saver = Saver(folder.checkpoints, comm, recipe.checkpoint, self.telling.saved, self.progress.say)
 
     # ---- what it is made of
 
@@ -193,9 +147,7 @@ class Training:
         """Trackers and plugins are told of the start and of the end, whatever it is."""
         error: BaseException | None = None
         try:
-            if self.comm.is_main:
-                self._start_trackers()
-                self._tell("run_started")
+            self.telling.started()
             with self.progress:
                 yield
                 self.saver.wait()
@@ -207,10 +159,7 @@ class Training:
         finally:
             self.stream.close()
             self.saver.finish(error)
-            if self.comm.is_main:
-                for tracker in self.trackers.values():
-                    tracker.finish(error)
-                self._tell("run_finished", error=error)
+            self.telling.finished(error)
 
     def steps(self) -> Iterator[int]:
         """The numbers of the steps to do; the first step of a run is 1."""
@@ -261,7 +210,7 @@ class Training:
         ranks = self.comm.gather(said)
         elapsed, self._waited, self._since = time.monotonic() - self._since, 0.0, time.monotonic()
         if ranks is not None:
-            self._record(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, step - self._logged, result)})
+            self.telling.stepped(step, {**_mean_over_slots(ranks), **_rates(self, ranks, elapsed, step - self._logged, result)})
         self._logged = step
 
     def _note_skipped(self, step: int, result: StepResult) -> None:
@@ -306,15 +255,13 @@ class Training:
             stream.close()
         self._add_cost(known)
         self._evaluated_at = step
-        if self.comm.is_main:
-            self._keep_newest_predictions(out)
-            self._tell_evaluation(step, panels)
+        self.telling.evaluated(step, panels, out)
         self._since = time.monotonic()
 
     def _add_cost(self, known: Mapping[str, float] | None) -> None:
         """What the model costs, to the results; as ``known`` of an earlier evaluation, since it stays the same."""
         if asked := self.recipe.evaluation.cost:
-            from .cost import cost  # which builds a model as this does
+            from .cost import cost  # and what exports models, which few runs need
 
             known = self.comm.broadcast(known) or {}
             self.results["cost"] = known if set(known) >= set(asked) else cost(self.recipe, self.comm, self._picture)
@@ -356,11 +303,11 @@ class Training:
         return (kept[(first + n) % len(kept)] for n in range(2**62))
 
     def _state(self, step: int) -> dict[str, Any]:
-        recipe = self.recipe
+        recipe, telling = self.recipe, self.telling
         return {
             "step": step, "loader": self.stream.state(step), "seed": recipe.seed, "best": self.best,
             "tasks": recipe.tasks, "classes": recipe.classes, "recipe": recipe.resolved(),
-            "trackers": self._tracker_ids, "run": self._run_id, "plugins": self.manager.digest(), "world": self.comm.world,
+            "trackers": telling.tracker_ids, "run": telling.run_id, "plugins": self.manager.digest(), "world": self.comm.world,
         }  # fmt: skip
 
     def _note_best(self, step: int) -> None:
@@ -371,64 +318,13 @@ class Training:
         sign = 1 if self.recipe.metrics[name].found.declaration.direction == "max" else -1
         if value is not None and (self.best is None or sign * value > sign * self.best["value"]):
             self.best = {"metric": name, "value": value, "step": step}
-            for tracker in self.trackers.values():
-                tracker.summary({f"best/{name}": value, "best/step": step})
-
-    def _record(self, step: int, values: dict[str, Any]) -> None:
-        append_record(self.folder.metrics, {"kind": "training", "step": step, **values})
-        for tracker in self.trackers.values():
-            tracker.log(step, {f"train/{k}": v for k, v in _flat(values).items()})
-        note = f"loss {values['loss']:.4f}  lr {values['lr']:.2e}  waiting for data {100 * values['waiting']:.0f}%"
-        self.progress.advance(step, note)
-        self._tell("metrics_logged", step=step, metrics=values)
-
-    def _tell_evaluation(self, step: int, panels: list[Any]) -> None:
-        save_panels(panels, drawn_classes(self.recipe, self.loader), self.folder.path / "pictures" / f"step-{step:08d}")
-        append_record(self.folder.metrics, {"kind": "evaluation", "step": step, **self.results})
-        shown = figures(self.recipe, self.results)
-        self.progress.say(f"step {step}: " + "  ".join(f"{k} {v:.4f}" if v is not None else f"{k} -" for k, v in shown.items()))
-        for tracker in self.trackers.values():
-            tracker.log(step, {f"val/{k}": v for k, v in _flat(self.results).items()})
-            tracker.panels(step, panels)
-        self._tell("evaluation_finished", step=step, results=self.results)
-
-    def _tell_saved(self, path: Path, step: int) -> None:
-        self._tell("checkpoint_saved", path=path, step=step)
-
-    def _keep_newest_predictions(self, newest: Path) -> None:
-        for old in self.folder.predictions.iterdir():
-            if old != newest and re.fullmatch(r"step-\d+", old.name):  # what `eval` wrote is named by its split too
-                shutil.rmtree(old, ignore_errors=True)
-
-    def _start_trackers(self) -> None:
-        if self.trial:
-            return
-        info, resolved = self.folder.info(), self.recipe.resolved()
-        for name, chosen in self.recipe.trackers.items():
-            context = TrackerContext(
-                run_dir=self.folder.path, name=info["name"], recipe=resolved, job_type=info.get("job_type", "train"),
-                classes=self.recipe.classes, group=info.get("group"),
-                resume_id=self._tracker_ids.get(name), about=self.recipe.about,
-            )  # fmt: skip
-            self.trackers[name] = tracker = chosen.build(context)
-            if tracker.run_id is not None:
-                self._tracker_ids[name] = tracker.run_id
-
-    def _tell(self, event: str, **arguments: Any) -> None:
-        if self.comm.is_main:
-            for trouble in self.manager.notify(event, run=self, **arguments):
-                self.progress.say(f"warning: {trouble}")
+            self.telling.best(name, value, step)
 
 
 def last_evaluation(folder: RunFolder) -> dict[str, Any]:
     """The newest evaluation on record, empty if there is none."""
     found = [record for record in folder.records() if record["kind"] == "evaluation"]
     return found[-1] if found else {}
-
-
-def _trackers_of(resume: Checkpoint, run: str) -> dict[str, str]:
-    """Trackers' own ids of this run; none where the weights are those of another, as a population's trials take them over."""
-    return dict(resume.state.get("trackers", {})) if resume.state.get("run", run) == run else {}
 
 
 def _check_agreement(states: list[dict[str, Any]]) -> None:
@@ -464,14 +360,3 @@ def _rates(run: Training, ranks: list[dict[str, Any]], elapsed: float, steps: in
         "replaced": sum(rank["replaced"] for rank in ranks),
         "read_mb_per_second": loading.get("bytes", 0) / 1e6 / max(elapsed, 1e-9), "loading": loading,
     }  # fmt: skip
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers of nested mappings, names joined by a slash."""
-    out: dict[str, float] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            out |= _flat(value, f"{prefix}{key}/")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            out[f"{prefix}{key}"] = value
-    return out

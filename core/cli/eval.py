@@ -82,10 +82,10 @@ class _Asked:
 
     @staticmethod
     def of(predictor: Predictor, split: str, where: list[str]) -> _Asked:
+        from ..building import build_loader
         from ..evaluate import build_metrics
         from ..gates import check_gates
         from ..slices import Slices
-        from ..train import build_loader
 
         recipe = predictor.recipe
         metrics = build_metrics(recipe)

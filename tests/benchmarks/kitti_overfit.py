@@ -22,8 +22,8 @@ import numpy as np
 from detector import ROOT, launch
 
 from drivetrain import CameraLabels, Frame, Prediction, open_recipe
+from drivetrain.building import build_loader, data_spec
 from drivetrain.evaluate import build_metrics
-from drivetrain.train import build_loader, data_spec
 
 RECIPE = ROOT / "recipes" / "kitti-road-detector.yaml"
 OVERRIDES = ["model.size=n", "batch.global=4", "batch.micro=2", "optimizer.weight_decay=0", "ema.decay=0.99",

@@ -25,12 +25,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 import drivetrain
 from drivetrain import Batch, Comm, EngineContext, total_loss
+from drivetrain.building import build_loader, build_model, data_spec
 from drivetrain.groups import build_optimizer
 from drivetrain.manager import get_manager
 from drivetrain.recipe import Recipe, load_recipe
 from drivetrain.run import RunFolder
 from drivetrain.seeding import hash_key
-from drivetrain.train import Training, build_loader, build_model, data_spec, train
+from drivetrain.train import Training, train
 
 CORE = Path(drivetrain.__file__).resolve().parent
 OWN = (str(CORE), str(CORE.parent / "plugins" / "parallelism"))

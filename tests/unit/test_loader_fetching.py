@@ -14,6 +14,7 @@ import pytest
 from conftest import SMALL
 
 from drivetrain import local_world_from_environment
+from drivetrain.building import build_loader
 from drivetrain.manager import get_manager
 from drivetrain.plugins.loaders.webdataset.reader import ShardSet
 from drivetrain.plugins.loaders.webdataset.shards import Table
@@ -23,7 +24,6 @@ from drivetrain.plugins.loaders.webdataset.storage.pace import Pace, patience
 from drivetrain.plugins.loaders.webdataset.storage.roots import Roots
 from drivetrain.recipe import load_recipe
 from drivetrain.start import _data_ids
-from drivetrain.train import build_loader
 
 sys.path.append(str(Path(__file__).parent))
 from loader_serving import serving
