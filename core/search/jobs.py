@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,9 @@ RUN = "DRIVETRAIN_TRIAL_RUN"
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _HOW = {0: t.REACHED, GATE_FAILED: t.REACHED, REQUEUE: t.LEFT, DIVERGED: t.DIVERGED, OUT_OF_MEMORY: t.OUT_OF_MEMORY,
         USER_ERROR: t.INFEASIBLE}  # fmt: skip
+
+_KILLED = re.compile(r"exits with return code = -(\d+)")
+"""What DeepSpeed's launcher prints of a rank that a signal has ended, as its last word."""
 
 
 class JobFiles:
@@ -63,7 +67,7 @@ class JobFiles:
             code = int(self._folder.exit_file.read_text())
         how = _HOW.get(code, t.CRASHED)
         if code < 0:
-            return how, f"ended by signal {-code}: {signal.strsignal(-code)}"
+            return how, _ended_by(-code)
         return how, "" if how == t.REACHED else self._last_error() or f"exit code {code}"
 
     def _last_error(self) -> str:
@@ -74,7 +78,13 @@ class JobFiles:
         except FileNotFoundError:
             return ""
         told = [line.partition("error: ")[2] for line in lines if "error: " in line]
-        return (told or [line for line in lines if line.strip()] or [""])[-1].strip()
+        killed = [f"a rank {_ended_by(int(found[1]))}" for line in lines if (found := _KILLED.search(line))]
+        others = [line for line in lines if line.strip() and "[launch.py:" not in line]
+        return (told or killed or others or [""])[-1].strip()
+
+
+def _ended_by(number: int) -> str:
+    return f"ended by signal {number}: {signal.strsignal(number)}"
 
 
 class OwnedJob(JobFiles):

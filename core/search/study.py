@@ -179,8 +179,8 @@ class Study:
         shown = "  ".join(f"{n} {v:.4f}" if v is not None else f"{n} -" for n, v in trial.figures.items())
         why = f" ({trial.why.splitlines()[0]})" if trial.why else ""
         best = self.ledger.best
-        mark = "  best" if best is trial else ""
-        self.say(f"trial {trial.number} {trial.state}{why} at step {trial.step}: {shown}{mark}  {told(trial.values)}")
+        parts = "  ".join(part for part in (shown, "best" * (best is trial), told(trial.values)) if part)
+        self.say(f"trial {trial.number} {trial.state}{why} at step {trial.step}: {parts}")
         if best is trial:
             self._write_best()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import ROOT, SMALL
 
 from drivetrain import open_run
@@ -99,6 +101,7 @@ def test_a_controller_that_is_killed_again_and_again_loses_no_trial(tmp_path):
     check_once_at_a_time(records, trials)
 
 
+DIVERGING = ROOT / "tests" / "plugins" / "diverging.py"
 TINY = "{plugin: diverging, task: semantic_segmentation, steps: []}"
 
 
@@ -138,7 +141,7 @@ class Killed:
 
     def start(self) -> None:
         words = ["resume", self.study] if (self.study / "journal").exists() else [self.recipe, "--study", self.study]
-        options = ["--plugin", ROOT / "tests" / "plugins" / "diverging.py"]
+        options = ["--plugin", DIVERGING]
         self.controller = subprocess.Popen([sys.executable, "-m", "drivetrain", "search", *map(str, [*words, *options])])
 
     @property
@@ -230,3 +233,42 @@ search: {{space: {{optimizer.lr: {[1e-4 * (n + 1) for n in range(trials)]}}}, tr
     assert not one.processes()
     print(f"ranks left {max(left_after):.1f} s after their controller at the latest")
     assert not KILLS or max(left_after) <= 10, "of a machine that does nothing else"
+
+
+@pytest.fixture
+def group_of_4_gib():
+    """A control group of memory, by version 1 or 2 of its interface; a word that a shell enters it with."""
+    version_1 = Path("/sys/fs/cgroup/memory")
+    group = (version_1 if version_1.is_dir() else version_1.parent) / f"few-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if version_1.is_dir() else "memory.max")).write_text(f"{2**32}")
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    yield f"echo $$ > {group / 'cgroup.procs'} && exec"
+    group.rmdir()
+
+
+@pytest.mark.skipif(not KILLS, reason="a part of make kills")
+def test_a_rank_that_the_system_kills_for_memory_is_told_from_one_that_somebody_kills(shards, tmp_path, group_of_4_gib):
+    recipe, study = tmp_path / "mine.yaml", tmp_path / "study"
+    ends = [TINY.replace("steps: []", f"steps: [], ends: {how}") for how in ("group", "kill")]
+    recipe.write_text(f"""
+extends: [{SMALL}]
+model: {TINY}
+train: {{steps: 2}}
+search:
+  space: {{model: [{", ".join([*ends, TINY])}]}}
+  algorithm: {{plugin: grid}}
+  trials: 3
+  ranks: 2
+  retries: 0
+""")
+    words = [sys.executable, "-m", "drivetrain", "search", recipe, "--study", study, "--plugin", DIVERGING]
+    subprocess.run(["sh", "-c", f"{group_of_4_gib} {shlex.join(map(str, words))}"], check=True, timeout=600)
+    _, ledger = StudyFolder(study).read()
+    found = {str(t.values["model"].get("ends")): (t.state, t.why) for t in ledger.trials}
+    assert found == {
+        "group": ("out of memory", "the host's memory was full: the system killed a process"),
+        "kill": ("crashed", "a rank ended by signal 9: Killed"), "None": ("complete", ""),
+    }  # fmt: skip

@@ -146,6 +146,21 @@ def test_a_process_that_the_system_kills_for_memory_is_no_crash(tmp_path, monkey
         assert how == expected[0] and expected[1] in why
 
 
+@pytest.mark.parametrize(("lines", "why"), [
+    (["run a: tiny", "error: rank 1 has gone", "[2026] [ERROR] [launch.py:259:sigkill_handler] x exits with return code = -9"],
+     "rank 1 has gone"),
+    (["run a: tiny", "[2026] [ERROR] [launch.py:259:sigkill_handler] x exits with return code = -9"],
+     "a rank ended by signal 9: Killed"),
+    (["ZeroDivisionError: division by zero", "[2026] [ERROR] [launch.py:259:sigkill_handler] x exits with return code = 1"],
+     "ZeroDivisionError: division by zero"),
+    ([], "exit code 1"),
+])  # fmt: skip
+def test_why_a_job_crashed_is_what_its_ranks_said_last(tmp_path, lines, why):
+    """Not what their launcher says of their command."""
+    (tmp_path / "log").write_text("\n".join(lines))
+    assert jobs.JobFiles(tmp_path / "run", tmp_path / "log").outcome(1) == ("crashed", why)
+
+
 def test_who_counts_processes_killed_for_memory(tmp_path):
     def write(name, text):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

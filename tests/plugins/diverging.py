@@ -18,16 +18,21 @@ class DivergingConfig(PluginConfig):
     ends: str | None = Field(None, description="its process, in the first step: one of ENDS")
 
 
-def use_up_memory():
-    """A limit for this process alone, 64 MiB beyond what it has, and then more and more until there is no more."""
+def use_up_memory(limit=2**26):
+    """A limit for this process alone, so many bytes beyond what it has, and then more and more until there is no more."""
     has = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (has + 2**26, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (has + limit, resource.RLIM_INFINITY))
     hold = []
     while True:
         hold.append(torch.ones(2**20))
 
 
-ENDS = {"memory": use_up_memory, "kill": lambda: os.kill(os.getpid(), signal.SIGKILL)}
+def use_up_group():
+    """More than a control group of a few GiB has: the system kills."""
+    use_up_memory(2**33)
+
+
+ENDS = {"memory": use_up_memory, "group": use_up_group, "kill": lambda: os.kill(os.getpid(), signal.SIGKILL)}
 
 
 class Diverging(Model):
