@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..files import write_aside
+from ..progress import Progress
 from .folder import StudyFolder
 from .space import Parameter
 from .story import Story
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST = 1e12
 """What stands for a violation without end, which a data base does not hold."""
+_FEW = 100
+"""Trials that are written in no time: some milliseconds each."""
 
 
 def export_optuna(folder: StudyFolder, out: Path) -> str:
@@ -30,28 +34,34 @@ def export_optuna(folder: StudyFolder, out: Path) -> str:
     A paused trial is PRUNED there, every failure FAIL; a population's trial has its last values. Times are those of the study's
     clock, which ended as its last record was written. Raises UserError where ``out`` exists."""
     import optuna
-    from optuna.study import StudyDirection
 
     if out.exists():
         raise UserError(f"{out} is there already", remedy="name another file with --out")
-    story = Story(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
-    name = folder.path.resolve().name
-    directions = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental
-        storage = optuna.storages.RDBStorage(f"sqlite:///{out.resolve()}")
-        study = optuna.create_study(storage=storage, study_name=name,
-                                    directions=[directions[d] for d in story.about["objectives"].values()])  # fmt: skip
-        study.set_metric_names(list(story.about["objectives"]))
-        study.set_user_attr("rungs", story.about["rungs"])
-        began = datetime.fromtimestamp(folder.journal.stat().st_mtime) - timedelta(seconds=story.ledger.spent)
-        distributions = {p.name: _distribution(p) for p in story.space.parameters}
+        write_aside(out, lambda aside: _write(folder, f"sqlite:///{Path(aside).resolve()}"))
+    return folder.path.resolve().name
+
+
+def _write(folder: StudyFolder, url: str) -> None:
+    import optuna
+
+    story, storage = Story(folder), optuna.storages.RDBStorage(url)
+    study = optuna.create_study(
+        storage=storage, study_name=folder.path.resolve().name,
+        directions=[f"{direction}imize" for direction in story.about["objectives"].values()],
+    )  # fmt: skip
+    study.set_metric_names(list(story.about["objectives"]))
+    study.set_user_attr("rungs", story.about["rungs"])
+    began = datetime.fromtimestamp(folder.journal.stat().st_mtime) - timedelta(seconds=story.ledger.spent)
+    distributions = {p.name: _distribution(p) for p in story.space.parameters}
+    with Progress("exporting", len(story.ledger.trials), "trial", shown=len(story.ledger.trials) > _FEW) as progress:
         for trial in story.ledger.trials:
             study.add_trial(_frozen(story, trial, distributions, began))
-        storage.engine.dispose()
-    return name
+            progress.advance(trial.number + 1)
+    storage.engine.dispose()
 
 
 def _frozen(story: Story, trial: Trial, distributions: Mapping[str, BaseDistribution], began: datetime) -> FrozenTrial:
