@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     _leave_source_root()
     atexit.register(gc.freeze)  # else the interpreter looks through all of torch again and again as it ends: a second
     from . import watch
-    from .errors import UserError, full_disk, out_of_memory
+    from .errors import UserError, full_disk, no_place, out_of_memory
     from .owner import follow_owner
 
     follow_owner()
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        mistake = error if isinstance(error, UserError) else full_disk(error) or out_of_memory(error)
+        mistake = error if isinstance(error, UserError) else full_disk(error) or no_place(error) or out_of_memory(error)
         if watch.shared is not None:
             watch.shared.fail(mistake or error)
         if mistake is None:

@@ -87,6 +87,17 @@ def full_disk(error: BaseException) -> UserError | None:
     return full_disk(cause) if cause is not None else None
 
 
+_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
+
+def no_place(error: BaseException) -> UserError | None:
+    """What to tell the user where a file can be neither written nor read at its place; None where ``error`` is another."""
+    if not isinstance(error, OSError) or error.errno not in _NO_PLACE or error.filename is None:
+        return None
+    why = "it is there and no folder" if error.errno == errno.EEXIST else error.strerror
+    return UserError(f"{error.filename}: {why}", remedy="name another place, or see to the rights there")
+
+
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 

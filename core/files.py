@@ -15,6 +15,14 @@ from .errors import UserError
 _BLOCK = 1 << 22
 
 
+def new_file(path: Path) -> Path:
+    """``path``, in a folder that is made where there is none. Raises UserError where a file is there already."""
+    if path.exists():
+        raise UserError(f"{path} is there already", remedy="name another file with --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_json(path: Path, value: Any) -> None:
     """Atomically: written aside, synced, renamed."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False))

@@ -40,12 +40,13 @@ def export(
         raise UserError(f"no format {format!r}", near=near_matches(format, FORMATS), remedy=f"formats: {', '.join(FORMATS)}")
     wanted = None if size is None else _size(size)
     check_runtime(format)
-    if not out.parent.is_dir() or out.is_dir():
-        raise UserError(f"--out {out}: {'a folder' if out.is_dir() else f'no folder {out.parent}'}", remedy="name a file")
+    if out.is_dir():
+        raise UserError(f"--out {out}: a folder", remedy="name a file")
     comm = Comm.start()
     if comm.world > 1:
         raise UserError("an export is one process's work", remedy="run it without a launcher")
     predictor = Predictor(RunFolder(run), comm, get_manager(), checkpoint, say, raw)
+    out.parent.mkdir(parents=True, exist_ok=True)
     about = export_model(predictor, format, out, wanted, frames, tolerance)
     pictures = _calibration(predictor, about, out, calibration) if calibration else None
     for one in about["outputs"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from ..config import PluginConfig
-from ..errors import UserError
+from ..files import new_file, write_text
 from ..manager import get_manager
 
 app = typer.Typer(help="Recipes: list, show, check, compare and begin them.", no_args_is_help=True)
@@ -140,7 +140,5 @@ def new(
     if out is None:
         typer.echo(text, nl=False)
         return
-    if out.exists():
-        raise UserError(f"{out} is there already", remedy="name another file with --out")
-    out.write_text(text, encoding="utf-8")
+    write_text(new_file(out), text)
     typer.echo(f"wrote {out}; next: drivetrain train {out}")

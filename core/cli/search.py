@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import REQUEUE, UserError
+from ..files import new_file, write_text
 from ..manager import get_manager
 from .train import say
 
@@ -103,9 +104,7 @@ def best(
     if ledger.best is None:
         raise UserError(f"{study}: no trial has figures yet")
     if out is not None:
-        if out.exists():
-            raise UserError(f"{out} is there already", remedy="name another file with --out")
-        out.write_text((found.path / "best.yaml").read_text())
+        write_text(new_file(out), (found.path / "best.yaml").read_text())
         say(f"wrote {out}; next: drivetrain train {out}")
     front = ledger.front or [ledger.best]
     if as_json:
@@ -202,7 +201,7 @@ def _export_table(study: Path, out: Path | None) -> None:
     about, ledger = _folder(study).read()
     figures = [*about["objectives"], *about["limits"]]
     head = ["trial", "state", "step", *figures, *about["parameters"], "origin", "why"]
-    with out.open("w", newline="") if out else _unclosed(sys.stdout) as file:
+    with new_file(out).open("w", newline="") if out else _unclosed(sys.stdout) as file:
         table = csv.writer(file)
         table.writerow(head)
         for t in ledger.trials:

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
-from ..files import write_aside
+from ..files import new_file, write_aside
 from ..progress import Progress
 from .folder import StudyFolder
 from .space import Parameter
@@ -35,9 +34,7 @@ def export_optuna(folder: StudyFolder, out: Path) -> str:
     clock, which ended as its last record was written. Raises UserError where ``out`` exists."""
     import optuna
 
-    if out.exists():
-        raise UserError(f"{out} is there already", remedy="name another file with --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    new_file(out)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental
