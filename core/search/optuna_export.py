@@ -44,11 +44,12 @@ def export_optuna(folder: StudyFolder, out: Path) -> str:
 
 def _write(folder: StudyFolder, url: str) -> None:
     import optuna
+    from optuna.study import StudyDirection
 
     story, storage = Story(folder), optuna.storages.RDBStorage(url)
     study = optuna.create_study(
         storage=storage, study_name=folder.path.resolve().name,
-        directions=[f"{direction}imize" for direction in story.about["objectives"].values()],
+        directions=[StudyDirection[f"{direction}imize".upper()] for direction in story.about["objectives"].values()],
     )  # fmt: skip
     study.set_metric_names(list(story.about["objectives"]))
     study.set_user_attr("rungs", story.about["rungs"])
