@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 class Telling:
-    """Of ``run``, which goes on from ``resume`` if there is one. On other ranks all of it does nothing."""
+    """Of ``run``, which goes on from ``resume`` if there is one. On other ranks it does nothing, but for `stepped`, which only
+    rank 0 has the figures for."""
 
     def __init__(self, run: Training, resume: Checkpoint | None):
         self.run, self.is_main = run, run.comm.is_main
