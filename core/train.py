@@ -18,7 +18,7 @@ from .checkpoint import Checkpoint
 from .comm import Comm
 from .contracts import EngineContext, StepResult
 from .curves import draw_curves
-from .errors import DataError, DivergedError, UserError
+from .errors import DataError, DivergedError, DrivetrainError, UserError, no_place
 from .evaluate import build_metrics, evaluate, figures
 from .gates import check_gates
 from .groups import build_optimizer
@@ -155,6 +155,8 @@ class Training:
                 draw_curves(self.folder.records(), self.folder.path / "curves.png")
         except BaseException as caught:
             error = caught
+            if no_place(caught):  # of a run that has begun it is a fault of the disk, which a restart may find mended
+                raise DrivetrainError(str(caught)) from caught
             raise
         finally:
             self.stream.close()

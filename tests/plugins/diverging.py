@@ -1,5 +1,6 @@
 """A model for tests that goes wrong as it is told; loaded with ``--plugin``."""
 
+import errno
 import os
 import resource
 import signal
@@ -32,7 +33,12 @@ def use_up_group():
     use_up_memory(2**33)
 
 
-ENDS = {"memory": use_up_memory, "group": use_up_group, "kill": lambda: os.kill(os.getpid(), signal.SIGKILL)}
+def lose_disk():
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), "checkpoints/step-1")
+
+
+ENDS = {"memory": use_up_memory, "group": use_up_group, "disk": lose_disk,
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL)}  # fmt: skip
 
 
 class Diverging(Model):
