@@ -22,6 +22,13 @@ CAMERA_MODELS = ("pinhole", "brown_conrady", "kannala_brandt", "f_theta")
 PIXEL_LABELS = ("semantic", "drivable", "depth", "instances")
 """The fields of a `CameraLabels` that are pictures of one channel, stored as ``CAMERA.FIELD.png`` (`drivetrain.rasters`)."""
 _SENSOR = re.compile(r"[a-z0-9_]+")
+# The header of an npy is a Python literal (NumPy's format specification, version 1.0), read here without Python's parser: that
+# one keeps its depth per interpreter, and in several threads at once CPython 3.11 now and then refuses what is right.
+_NPY_HEADER = {
+    "descr": re.compile(rb"['\"]descr['\"]: *['\"]([<>|=]?[biuf]\d{1,2})['\"]"),
+    "fortran_order": re.compile(rb"['\"]fortran_order['\"]: *(False)"),
+    "shape": re.compile(rb"['\"]shape['\"]: *\(([\d, ]*)\)"),
+}
 
 
 @dataclass(frozen=True)
@@ -228,16 +235,19 @@ def encode_array(array: np.ndarray | Encoded) -> Encoded:
 def decode_array(encoded: Encoded) -> np.ndarray:
     """The array in an ``npy``, a read-only view of its bytes. Raises ValueError where it is none, or not all of it is there;
     nothing in it is executed, and no memory is taken on its word."""
-    source = io.BytesIO(encoded.data[:4096])  # the header is in it
-    if np.lib.format.read_magic(source) != (1, 0):
-        raise ValueError("an npy of another version than 1.0")
+    data = encoded.data
+    if data[:8] != b"\x93NUMPY\x01\x00":
+        raise ValueError("no npy of version 1.0")
+    start = 10 + int.from_bytes(data[8:10], "little")
+    header = bytes(data[10:start])
+    found = {name: pattern.search(header) for name, pattern in _NPY_HEADER.items()}
+    if unread := [name for name, match in found.items() if not match]:
+        raise ValueError(f"an npy whose header has no {unread[0]} of a plain array in C order: {header.strip()!r:.200}")
+    dtype, shape = (found[name][1].decode() for name in ("descr", "shape"))  # type: ignore[index]
     try:
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(source)
-    except Exception as error:  # it is Python, evaluated: whatever that raises
-        raise ValueError(f"the header of an npy cannot be read: {error!r:.200}") from error
-    if dtype.hasobject or fortran:
-        raise ValueError(f"an npy of {dtype}{' in Fortran order' if fortran else ''}, expected plain numbers in C order")
-    return np.frombuffer(encoded.data, dtype, offset=source.tell()).reshape(shape)
+        return np.frombuffer(data, dtype, offset=start).reshape([int(n) for n in shape.split(",") if n.strip()])
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"an npy of {dtype} [{shape}]: {error}") from error
 
 
 def _part(parts: Mapping[str, bytes | memoryview], stem: str) -> Encoded | None:

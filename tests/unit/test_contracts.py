@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from drivetrain import (
     DROP,
@@ -161,6 +165,22 @@ def test_a_sweep_comes_back_from_its_files(points, columns, labelled):
     assert frame_to_parts(frame_from_parts(parts)) == parts
     unread = {suffix: data for suffix, data in parts.items() if suffix == "json"}
     assert frame_from_parts(unread).lidars == {}, "a sweep that was not read is not there"
+
+
+@given(npst.arrays(npst.integer_dtypes() | npst.floating_dtypes(sizes=(16, 32, 64)) | npst.boolean_dtypes(),
+                   npst.array_shapes(min_dims=0, max_dims=4, min_side=0)))  # fmt: skip
+def test_an_array_that_numpy_wrote_is_read(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    found = decode_array(Encoded(file.getvalue(), "npy"))
+    assert found.dtype == array.dtype and found.shape == array.shape and found.tobytes() == array.tobytes()
+
+
+def test_an_array_is_read_without_python_s_parser(monkeypatch):
+    """In several threads at once CPython 3.11's refuses a good header now and then: "recursion depth mismatch"."""
+    whole = encode_array(np.ones((4, 3), np.float32))
+    monkeypatch.setattr(ast, "literal_eval", None)
+    assert (decode_array(whole) == 1).all()
 
 
 def test_an_array_is_not_taken_at_its_word():
