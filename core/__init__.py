@@ -61,7 +61,16 @@ if TYPE_CHECKING:
     from .curation import Bars, CurationCheck, CurationFinding, Place, Sight
     from .data import convert, open_dataset
     from .engine import BaseEngine, ReplicaEngine, TorchEngine
-    from .errors import CheckpointError, DataError, DrivetrainError, PluginError, RecipeError, UserError, near_matches
+    from .errors import (
+        CheckpointError,
+        DataError,
+        DrivetrainError,
+        OutageError,
+        PluginError,
+        RecipeError,
+        UserError,
+        near_matches,
+    )
     from .frame import (
         PIXEL_LABELS,
         Boxes,
@@ -137,7 +146,7 @@ _HOMES = {
     "curation": "Bars CurationCheck CurationFinding Place Sight",
     "data": "convert open_dataset",
     "engine": "BaseEngine ReplicaEngine TorchEngine",
-    "errors": "CheckpointError DataError DrivetrainError PluginError RecipeError UserError near_matches",
+    "errors": "CheckpointError DataError DrivetrainError OutageError PluginError RecipeError UserError near_matches",
     "frame": "PIXEL_LABELS Boxes Camera CameraLabels ClassInfo Encoded Frame Lidar boxes_from_json boxes_to_json decode_array "
     "decode_key encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "Optics View clip_line map_boxes",

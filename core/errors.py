@@ -7,8 +7,8 @@ import errno
 import os
 from collections.abc import Iterable
 
-USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, REQUEUE = 2, 3, 4, 5, 75
-"""Exit codes; REQUEUE: told to leave before the end, all is saved, start me again."""
+CRASH, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, DISK_FULL, REQUEUE = 1, 2, 3, 4, 5, 6, 75
+"""Exit codes; CRASH: another try may go better; REQUEUE: told to leave before the end, all is saved, start me again."""
 
 
 class DrivetrainError(Exception):
@@ -79,11 +79,26 @@ class MemoryFullError(UserError):
     code = OUT_OF_MEMORY
 
 
+class DiskFullError(UserError):
+    """No space is left where something was to be written."""
+
+    code = DISK_FULL
+
+
+class OutageError(UserError):
+    """What a run stands on does not answer, by no mistake of its user: another try may find it mended."""
+
+    code = CRASH
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def full_disk(error: BaseException) -> UserError | None:
     """What to tell the user where ``error`` came of a full disk or a used up quota; None where it did not."""
     cause = error.__cause__ or error.__context__
-    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):  # safetensors' have no errno
-        return UserError(f"no space is left: {error}", remedy="make room and start again: the newest checkpoint stands")
+    if any(os.strerror(number) in str(error) for number in _FULL):  # safetensors' have no errno
+        return DiskFullError(f"no space is left: {error}", remedy="make room and start again: the newest checkpoint stands")
     return full_disk(cause) if cause is not None else None
 
 

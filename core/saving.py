@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .checkpoint import FORMAT, Piece, all_checkpoints, checkpoint_path, persistent_buffers
 from .comm import Comm
-from .errors import CheckpointError
+from .errors import CheckpointError, DiskFullError, OutageError, full_disk
 from .files import sync_folder, write_hashed, write_json
 from .recipe_schema import CheckpointSection
 
@@ -123,7 +123,7 @@ class FragmentWriter:
 def commit(folder: Path, world: int, state: Mapping[str, Any], deadline_s: float = 600) -> None:
     """On rank 0: wait until every rank is done, then write ``state.json`` and, last, the manifest.
 
-    Raises CheckpointError, naming the ranks, where one is not done in time.
+    Raises OutageError, naming the ranks, where one is not done in time.
     """
     _wait_for_ranks(folder, world, deadline_s)
     files = {"state.json": write_hashed(folder / "state.json", [json.dumps(state, allow_nan=False).encode()])}
@@ -137,8 +137,8 @@ def _wait_for_ranks(folder: Path, world: int, deadline_s: float) -> None:
     missing = list(range(world))
     while missing := [r for r in missing if not (folder / f"rank-{r:05d}.done").exists()]:
         if time.monotonic() > end:
-            raise CheckpointError(f"{folder}: ranks {missing} have not written their files within {deadline_s:.0f} s",
-                                  remedy="the checkpoint does not count; the one before it stays the newest")  # fmt: skip
+            raise OutageError(f"{folder}: ranks {missing} have not written their files within {deadline_s:.0f} s",
+                              remedy="the checkpoint does not count; the one before it stays the newest")  # fmt: skip
         time.sleep(0.02)
 
 
@@ -175,7 +175,7 @@ class Saver:
     """The saves of one rank, one at a time. All ranks make one together and begin the same saves.
 
     ``announce(path, step)`` is called on rank 0's main thread once a checkpoint is whole. Errors of writing are raised by
-    the next call of anything here: CheckpointError that names the cause and the newest whole checkpoint.
+    the next call of anything here: DiskFullError or OutageError that names the cause and the newest whole checkpoint.
     """
 
     def __init__(self, folder: Path, comm: Comm, settings: CheckpointSection, announce: Callable[[Path, int], None],
@@ -243,8 +243,10 @@ class Saver:
             return error
         whole = next(iter(all_checkpoints(self._folder)), None)
         newest = f"the newest whole one is {whole}: the same command goes on from there" if whole else "there is none yet"
-        return CheckpointError(f"the checkpoint of step {step} could not be written: {error}",
-                               remedy=f"{newest}\nfirst make room, or see to what else the disk refuses")  # fmt: skip
+        text = f"the checkpoint of step {step} could not be written: {error}"
+        if full_disk(error):
+            return DiskFullError(text, remedy=f"{newest}\nfirst make room")
+        return OutageError(text, remedy=f"{newest}\nfirst see to what the disk refuses")
 
 
 def _in_background(work: Callable[[], None]) -> Future:

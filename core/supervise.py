@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
+from .errors import CRASH, DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
 from .launcher import Command
 from .run import RunFolder
 from .watch import EXIT_FILE
 
-FINAL = (0, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, REQUEUE, 130)
+FINAL = (0, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, DISK_FULL, REQUEUE, 130)
 """Exit codes after which a job is not started again: it is done, cannot work or would come to the same
 again, was told to leave, or was interrupted."""
 MARGIN_S = 15.0
@@ -69,7 +69,7 @@ class Supervisor:
             if not self._began:
                 raise
             self.say(f"error: {error}")
-            return 1
+            return CRASH
         self._began = True
         self.folder.exit_file.unlink(missing_ok=True)
         environment = os.environ | command.environment | {EXIT_FILE: str(self.folder.exit_file)}

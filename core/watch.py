@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Condition, Event, Thread, main_thread
 from typing import Any, NoReturn
 
-from .errors import REQUEUE, UserError
+from .errors import CRASH, REQUEUE, UserError
 from .watch_hub import BEAT_S, SILENT_S, Hub, Line
 
 EXIT_FILE = "DRIVETRAIN_EXIT_FILE"
@@ -120,7 +120,7 @@ class Watch:
         text = str(error) if mistake else "".join(traceback.format_exception(error))[-20_000:].rstrip()
         told = isinstance(error, UserError) and error.told
         symptom = not mistake and isinstance(error, (RuntimeError, OSError)) and any(w in str(error).lower() for w in _EFFECTS)
-        code = error.code if isinstance(error, UserError) else 1
+        code = error.code if isinstance(error, UserError) else CRASH
         self._ended.set()
         if not self._closing:
             self._send("failed", text=text, code=code, told=told, symptom=symptom)

@@ -193,8 +193,8 @@ def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) 
     say(f"{folder}: {why}: {', '.join(f'{n} {state}' for state, n in _counts(ledger).items())}")
     if ledger.best is not None:
         say(f"best: trial {ledger.best.number}, {_figures(ledger, ledger.best)}; next: drivetrain train {folder / 'best.yaml'}")
-    if study.signal is not None:
-        raise typer.Exit(REQUEUE)
+    if code := REQUEUE if study.signal is not None else study.controller.code:
+        raise typer.Exit(code)
 
 
 def _export_table(study: Path, out: Path | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import CRASH, DISK_FULL
 from .contracts import TrialExecutor, TrialScheduler
 from .journal import Journal
 from .ledger import Ledger
@@ -19,6 +20,7 @@ from .trials import (
     FAILURES,
     INFEASIBLE,
     LEFT,
+    NO_SPACE,
     OUTCOMES,
     PAUSED,
     PRUNED,
@@ -65,7 +67,7 @@ class Timing:
 @dataclass
 class Controller:
     """``refusal(values)``: why the recipe refuses a point, None if it does not. ``told(trial)`` is called after each change.
-    ``asked_to_stop``: whether somebody wants the study to rest."""
+    ``asked_to_stop``: whether somebody wants the study to rest. ``code``: what `run` ended with; 0 where all is well."""
 
     ledger: Ledger
     journal: Journal | None
@@ -78,6 +80,7 @@ class Controller:
     asked_to_stop: Callable[[], str | None] = lambda: None
     timing: Timing = field(default_factory=Timing)
     why: str = ""
+    code: int = 0
     _stopping: dict[int, str] = field(default_factory=dict)
     _refused: int = 0
     _failed: int = 0
@@ -183,8 +186,10 @@ class Controller:
             how, why = self._outcome(trial, event)
             self._record("ended", trial=trial.number, how=how, why=why)
             self._failed += how in (CRASHED, INFEASIBLE)
-            if self._failed >= FAILED_IN_A_ROW:
-                self.why = f"{self._failed} jobs in a row failed before any evaluation: {why}"
+            if event.how == NO_SPACE:
+                self._give_up(DISK_FULL, f"no space is left, make room and resume the study: {why}")
+            elif self._failed >= FAILED_IN_A_ROW:
+                self._give_up(CRASH, f"{self._failed} jobs in a row failed before any evaluation: {why}")
         elif event.step > trial.step:
             self._failed = 0
             self._record("reported", trial=trial.number, step=event.step, figures=dict(event.figures))
@@ -203,11 +208,15 @@ class Controller:
             reason = self.scheduler.verdict(trial)
             final = trial.until >= self.scheduler.rungs[-1]
             return (COMPLETE, "") if final else (PRUNED, reason) if reason else (REACHED, "")
-        if event.how == LEFT:
+        if event.how in (LEFT, NO_SPACE):
             return (PRUNED, pruned) if pruned else (LEFT, event.why)
         if event.how == CRASHED and trial.attempt < self.limits.retries:
             return RETRY, event.why
         return event.how, event.why
+
+    def _give_up(self, code: int, why: str) -> None:
+        if not self.code:
+            self.code, self.why = code, why
 
     def _stop(self, number: int, why: str) -> None:
         if number not in self._stopping:

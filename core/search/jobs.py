@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR
+from ..errors import DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR
 from ..launcher import Command, free_port, local_command, some_port
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
@@ -25,7 +25,7 @@ RUN = "DRIVETRAIN_TRIAL_RUN"
 """The variable by which all processes of a trial's job are found, also those whose launcher is gone."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _HOW = {0: t.REACHED, GATE_FAILED: t.REACHED, REQUEUE: t.LEFT, DIVERGED: t.DIVERGED, OUT_OF_MEMORY: t.OUT_OF_MEMORY,
-        USER_ERROR: t.INFEASIBLE}  # fmt: skip
+        DISK_FULL: t.NO_SPACE, USER_ERROR: t.INFEASIBLE}  # fmt: skip
 
 _KILLED = re.compile(r"exits with return code = -(\d+)")
 """What DeepSpeed's launcher prints of a rank that a signal has ended, as its last word."""

@@ -15,6 +15,8 @@ OUTCOMES = (COMPLETE, PRUNED, OUT_OF_MEMORY, DIVERGED, INFEASIBLE, CRASHED)
 FAILURES = (OUT_OF_MEMORY, DIVERGED, INFEASIBLE, CRASHED)
 REACHED, LEFT = "reached", "left"
 """How a job ends well: at the step it was to reach, or where it was told to leave, with all saved."""
+NO_SPACE = "no space"
+"""How a job ends that could not write: so would all others, and its trial goes on once there is room."""
 
 LossVector = tuple[float, ...]
 """An objective each, the less the better."""
@@ -73,7 +75,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial's job is gone, all of it: ``how`` is REACHED, LEFT or one of FAILURES."""
+    """A trial's job is gone, all of it: ``how`` is REACHED, LEFT, NO_SPACE or one of FAILURES."""
 
     number: int
     how: str

@@ -58,7 +58,7 @@ def test_a_disk_that_becomes_full_ends_the_run_with_the_cause_and_the_newest_che
     run = tmp_path / "run"
     done = drivetrain("--plugin", tmp_path / "full_disk.py", "train", SMALL, "--run", run, "checkpoint.every=2",
                       "parallelism={plugin: single}")  # fmt: skip
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 6 and "Traceback" not in done.stderr, done.stderr
     assert "the checkpoint of step 4 could not be written" in done.stderr and "File too large" in done.stderr
     assert f"the newest whole one is {run / 'checkpoints' / 'step-00000002'}" in done.stderr
     assert [p.name for p in all_checkpoints(run / "checkpoints")] == ["step-00000002"]

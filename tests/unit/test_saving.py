@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from contextlib import contextmanager
 from threading import Timer
@@ -12,7 +14,7 @@ import torch
 from drivetrain import saving
 from drivetrain.checkpoint import Checkpoint, all_checkpoints, checkpoint_path, newest_checkpoint
 from drivetrain.comm import Comm
-from drivetrain.errors import CheckpointError
+from drivetrain.errors import CheckpointError, DiskFullError, OutageError
 from drivetrain.recipe_schema import CheckpointSection
 from drivetrain.saving import Saver
 
@@ -121,7 +123,7 @@ def test_a_full_disk_is_named_and_the_newest_checkpoint_stays(tmp_path, full):
         ranks.begin(full, 2)
         while not ranks.savers[full]._running[1].done():
             pass
-        with pytest.raises(CheckpointError) as caught:
+        with pytest.raises(DiskFullError) as caught:
             ranks.savers[full].poll()
     assert "step 2 could not be written" in str(caught.value) and "File too large" in str(caught.value)
     assert f"the newest whole one is {checkpoint_path(tmp_path, 1)}" in str(caught.value)
@@ -129,6 +131,18 @@ def test_a_full_disk_is_named_and_the_newest_checkpoint_stays(tmp_path, full):
     assert [p.name for p in tmp_path.glob("**/*") if p.name.startswith(".rank")] == [], "nothing half-written takes up room"
     ranks.savers[full].finish(caught.value)
     assert ranks.announced == [1]
+
+
+def test_a_disk_that_fails_is_a_crash_which_another_try_may_find_mended(tmp_path, monkeypatch):
+    def lost(*_):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    ranks = Ranks(tmp_path)
+    monkeypatch.setattr(saving, "write_hashed", lost)
+    ranks.begin(0, 1)
+    with pytest.raises(OutageError, match=r"step 1 could not be written: .*Stale") as caught:
+        ranks.savers[0].wait()
+    assert caught.value.code == 1
 
 
 def test_after_an_error_a_rank_that_is_gone_is_not_waited_for_long(tmp_path, monkeypatch):

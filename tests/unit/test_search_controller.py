@@ -106,6 +106,33 @@ def test_a_study_rests_and_goes_on_with_more_trials(tmp_path):
     assert again.ledger.counts["complete"] == 15
 
 
+def test_a_full_disk_is_no_trial_s_fault(tmp_path):
+    """The study rests; once there is room every trial goes on, and none has failed."""
+    evaluated = iter(range(100))
+
+    def filling(values, step):
+        if next(evaluated) >= 4:
+            raise Failure("no space", "the checkpoint of step 16 could not be written")
+        return loss(values, step)
+
+    one = controller(trials=10, journal=tmp_path / "journal", objective=filling, limits=Limits(trials=10, retries=0))
+    assert "make room and resume the study: the checkpoint of step 16" in one.run() and one.code == 6
+    assert {state: n for state, n in one.ledger.counts.items() if n} == {"complete": 4, "waiting": 3}
+    one.journal.close()
+    again = controller(trials=10, journal=tmp_path / "journal")
+    assert again.run() == "all trials are done" and again.code == 0
+    assert again.ledger.counts["complete"] == 10
+
+
+def test_a_study_whose_jobs_all_fail_gives_up():
+    def failing(values, step):
+        raise Failure("infeasible", "no such file")
+
+    one = controller(trials=100, objective=failing)
+    assert "5 jobs in a row failed before any evaluation: no such file" in one.run() and one.code == 1
+    assert len(one.ledger.trials) < 10
+
+
 def test_a_budget_of_seconds_ends_it_over_all_sessions(tmp_path):
     limits = Limits(seconds=100)
     one = controller(trials=None, journal=tmp_path / "journal", limits=limits)

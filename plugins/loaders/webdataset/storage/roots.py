@@ -21,7 +21,7 @@ from math import inf
 from pathlib import Path
 from threading import Lock
 
-from drivetrain import DataError, hash_key
+from drivetrain import DataError, OutageError, hash_key
 
 from ..shards import Damage
 from .config import StorageConfig
@@ -38,7 +38,11 @@ Check = Callable[[bytes], bool]
 
 
 class StorageError(DataError, OSError):
-    """No root answers, though the file may be there: the run stops, nothing is replaced."""
+    """No root gives the file, though it may be there: the run stops, nothing is replaced."""
+
+
+class NoAnswer(StorageError, OutageError):
+    """No root has answered for as long as a recipe grants."""
 
 
 def without_secrets(address: str) -> str:
@@ -153,7 +157,7 @@ class Roots:
         """``length`` bytes at ``offset`` that pass ``check``.
 
         Raises Damage where every root that has the file gives bad bytes, NotThere where none has it, StorageError where
-        one refuses it or none answers in time."""
+        one refuses it, NoAnswer where none answers in time."""
         return self._fetch(name, lambda store: store.read(name, offset, length), check, length)
 
     def path(self, name: str) -> Path:
@@ -195,8 +199,8 @@ class Roots:
             if not result.failed:
                 self._judge(name, result, rounds_of_bad)
             elif time.monotonic() + pause > deadline:
-                raise StorageError(f"{name} cannot be read: {'; '.join(result.failed)}", where=self._where(asked),
-                                   remedy=f"tried again for {self._config.retry_s:g} s (loader.storage.retry_s)")  # fmt: skip
+                raise NoAnswer(f"{name} cannot be read: {'; '.join(result.failed)}", where=self._where(asked),
+                               remedy=f"tried again for {self._config.retry_s:g} s (loader.storage.retry_s)")  # fmt: skip
             time.sleep(pause * random.uniform(0.5, 1.0))  # jitter: clients that failed together do not return together
             pause = min(2 * pause, _BACKOFF_S[1])
 
