@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from .trials import (
     Ended,
     Event,
     Job,
+    Move,
     Trial,
 )
 
@@ -82,6 +84,7 @@ class Controller:
     why: str = ""
     code: int = 0
     _stopping: dict[int, str] = field(default_factory=dict)
+    _ended: set[int] = field(default_factory=set)
     _refused: int = 0
     _failed: int = 0
     _exhausted: str = ""
@@ -122,9 +125,9 @@ class Controller:
             self._timed("executor", lambda job=job: self.executor.start(job))  # type: ignore[misc]
 
     def _hear_all(self) -> None:
-        for event in self._timed("executor", self.executor.poll):
-            self.timing.decisions += 1
-            self._hear(event)
+        events = self._timed("executor", self.executor.poll)
+        self.timing.decisions += len(events)
+        self._hear(events)
         self._commit()
 
     def _rest(self) -> None:
@@ -144,9 +147,14 @@ class Controller:
 
     def _go_on(self, full: bool) -> Job | None:
         move = self.scheduler.next(full)
-        if move is None:
+        if move is None or self._is_leaving(move):
             return None
         return self._start(self.ledger.trials[move.number], move.until, move.values, move.weights)
+
+    def _is_leaving(self, move: Move) -> bool:
+        """A job saves and ends some time after its last evaluation is told: until then nothing can go on from there."""
+        running, (giver, step) = self.ledger.running, move.weights or (move.number, 0)
+        return move.number in running or (giver in running and running[giver].until <= step)
 
     def _new_trial(self) -> Job | None:
         """A proposal that the recipe accepts; what it refuses is on record as infeasible and costs no job."""
@@ -178,7 +186,13 @@ class Controller:
 
     # ---- what has happened
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, events: Sequence[Event]) -> None:
+        self._ended = {event.number for event in events if isinstance(event, Ended)}
+        for event in events:
+            self._hear_one(event)
+        self._ended = set()
+
+    def _hear_one(self, event: Event) -> None:
         trial = self.ledger.running.get(event.number)
         if trial is None:
             return  # the last words of a job that has ended
@@ -187,19 +201,20 @@ class Controller:
             self._record("ended", trial=trial.number, how=how, why=why)
             self._failed += how in (CRASHED, INFEASIBLE)
             if event.how == NO_SPACE:
-                self._give_up(DISK_FULL, f"no space is left, make room and resume the study: {why}")
+                self._give_up(DISK_FULL, f"no space is left, make room and resume the study: {event.why}")
             elif self._failed >= FAILED_IN_A_ROW:
                 self._give_up(CRASH, f"{self._failed} jobs in a row failed before any evaluation: {why}")
         elif event.step > trial.step:
             self._failed = 0
-            self._record("reported", trial=trial.number, step=event.step, figures=dict(event.figures))
+            figures = {name: v if v is not None and math.isfinite(v) else None for name, v in event.figures.items()}
+            self._record("reported", trial=trial.number, step=event.step, figures=figures)
             reason = self.scheduler.verdict(trial)
             if reason is not None and trial.until > event.step:
                 self._stop(trial.number, reason)
 
     def _outcome(self, trial: Trial, event: Ended) -> tuple[str, str]:
-        """What the end of a job means for its trial."""
-        pruned = self._stopping.pop(trial.number, "")
+        """What the end of a job means for its trial. One that was told to leave may have been ended for not leaving."""
+        told = self._stopping.pop(trial.number, None)
         if event.how == REACHED:
             if trial.step < trial.until:
                 return CRASHED, f"it ended without an evaluation after step {trial.until}"
@@ -208,8 +223,8 @@ class Controller:
             reason = self.scheduler.verdict(trial)
             final = trial.until >= self.scheduler.rungs[-1]
             return (COMPLETE, "") if final else (PRUNED, reason) if reason else (REACHED, "")
-        if event.how in (LEFT, NO_SPACE):
-            return (PRUNED, pruned) if pruned else (LEFT, event.why)
+        if event.how in (LEFT, NO_SPACE) or (event.how == CRASHED and told is not None):
+            return (PRUNED, told) if told else (LEFT, event.why)
         if event.how == CRASHED and trial.attempt < self.limits.retries:
             return RETRY, event.why
         return event.how, event.why
@@ -219,8 +234,9 @@ class Controller:
             self.code, self.why = code, why
 
     def _stop(self, number: int, why: str) -> None:
-        if number not in self._stopping:
-            self._stopping[number] = why
+        asked = number in self._stopping or number in self._ended
+        self._stopping[number] = self._stopping.get(number) or why
+        if not asked:
             self._timed("executor", lambda: self.executor.stop(number, why))
 
     # ---- records
@@ -266,8 +282,7 @@ class Controller:
 
     def _take_over(self, trials: Sequence[Trial]) -> None:
         running = [t for t in trials if t.number in self.ledger.running]
-        for event in self.executor.recover([_job(t) for t in running]) if running else ():
-            self._hear(event)
+        self._hear(self.executor.recover([_job(t) for t in running]) if running else ())
         for trial in trials:  # asked, but the controller ended before it was started or refused
             if not trial.until:
                 refused = self.refusal(trial.values)

@@ -7,6 +7,7 @@ import random
 import pytest
 from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, values_of
 
+from drivetrain import Ended, Report
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
 from drivetrain.search.trials import Objectives
@@ -122,6 +123,88 @@ def test_a_full_disk_is_no_trial_s_fault(tmp_path):
     again = controller(trials=10, journal=tmp_path / "journal")
     assert again.run() == "all trials are done" and again.code == 0
     assert again.ledger.counts["complete"] == 10
+
+
+class Late(SimulatedExecutor):
+    """A job saves and ends some time after its last evaluation was told, as real ones do."""
+
+    def __init__(self, *set_up, **more):
+        super().__init__(*set_up, **more)
+        self.leaving = []
+
+    def has_room(self):
+        return len(self._running) + len(self.leaving) < self.slots
+
+    def start(self, job):
+        saving = {end.number: self.lives[end.number][1] for _, end in self.leaving}
+        assert job.number not in {*self._running, *saving}, "twice at once"
+        if job.weights is not None and self.lives.get(job.number, (0, 0))[0] != job.life:
+            assert saving.get(job.weights[0]) != job.weights[1], "these weights are not saved yet"
+        super().start(job)
+
+    def poll(self):
+        if self.leaving and (self.leaving[0][0] == 0 or not self._queue):
+            return [self.leaving.pop(0)[1]]
+        self.leaving = [(polls - 1, end) for polls, end in self.leaving]
+        events = super().poll()
+        self.leaving += [(1, event) for event in events if isinstance(event, Ended)]
+        return [event for event in events if isinstance(event, Report)]
+
+
+@pytest.mark.parametrize("slots", [3, 8])
+@pytest.mark.parametrize("scheduler", ["asha", "pbt"])
+def test_nothing_goes_on_from_a_job_that_has_not_ended(scheduler, slots):
+    settings = {"population": 6, "interval": 16} if scheduler == "pbt" else {"eta": 3}
+    one = controller(scheduler=scheduler, scheduler_settings=settings, trials=6 if scheduler == "pbt" else 30, steps=64,
+                     executor=Late(loss, slots))  # fmt: skip
+    assert one.run() == "all trials are done"
+    assert set(+one.ledger.counts) <= {"complete", "paused"} and max(t.step for t in one.ledger.trials) >= 54
+
+
+def test_a_job_that_ends_as_it_is_to_be_stopped():
+    """Its last evaluation and its end are heard together: nobody is there to be told, and the verdict stands."""
+
+    class Ending(SimulatedExecutor):
+        def poll(self):
+            [*events] = super().poll()
+            report = events[0]
+            if isinstance(report, Report) and report.number >= 5 and len(events) == 1:
+                self._queue = [one for one in self._queue if one[2] != report.number]
+                events.append(self._end(report.number, "crashed", "its disk was full"))
+            return events
+
+    one = controller(
+        scheduler="median", scheduler_settings={"startup": 2}, trials=12, executor=Ending(loss, 2, every=4), every=4
+    )
+    assert one.run() == "all trials are done"
+    assert set(+one.ledger.counts) == {"complete", "pruned"}
+
+
+def test_a_job_that_has_to_be_ended_as_the_study_rests_has_not_crashed():
+    class Hanging(SimulatedExecutor):
+        def poll(self):
+            stopping = [number for number, running in self._running.items() if running.stopping]
+            self._queue = [one for one in self._queue if one[2] not in stopping]
+            return [self._end(number, "crashed", "ended by signal 9: Killed") for number in stopping] or super().poll()
+
+    polls = iter(range(100))
+    one = controller(trials=10, executor=Hanging(loss, 3), limits=Limits(trials=10, retries=0),
+                     asked_to_stop=lambda: "enough" if next(polls) > 5 else None)  # fmt: skip
+    assert one.run() == "enough"
+    assert set(+one.ledger.counts) == {"complete", "waiting"}
+
+
+def test_figures_that_are_not_finite_are_none(tmp_path):
+    def figures(values, step):
+        return {"loss": float("nan") if values["depth"] == 3 else loss(values, step)["loss"], "ms": float("inf")}
+
+    goals = Objectives({"loss": "min"}, {"ms": (None, 5.0)})
+    one = controller(trials=20, objective=figures, objectives=goals, journal=tmp_path / "journal")
+    one.run()
+    for trial in one.ledger.trials:
+        assert trial.state == ("diverged" if trial.values["depth"] == 3 else "complete")
+        assert trial.figures["ms"] is None
+    assert one.ledger.counts["diverged"] and not one.ledger.front, "a limit that nobody knows is not kept"
 
 
 def test_a_study_whose_jobs_all_fail_gives_up():
