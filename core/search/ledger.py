@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .space import key_of
-from .trials import COMPLETE, LEFT, OUTCOMES, PAUSED, REACHED, RUNNING, WAITING, LossVector, Objectives, Trial
+from .trials import COMPLETE, FAILURES, LEFT, OUTCOMES, PAUSED, REACHED, RUNNING, WAITING, LossVector, Objectives, Trial
 
 
 class Ledger:
@@ -33,7 +33,8 @@ class Ledger:
 
     @property
     def best(self) -> Trial | None:
-        """The first of the front; before a trial is complete, the best of those that came furthest."""
+        """The first of the front; before a trial is complete, the best of those that came furthest, did not fail, and keep the
+        limits as far as they are."""
         return min(self.front, key=lambda t: t.losses or ()) if self.front else self.furthest
 
     def apply(self, record: Mapping[str, Any]) -> Trial | None:
@@ -71,7 +72,7 @@ class Ledger:
         trial.step, trial.figures = record["step"], record["figures"]
         if (losses := self.objectives.losses(trial.figures)) is not None:
             trial.curve.append((trial.step, losses))
-            self._note_furthest(trial)
+        self._note_furthest(trial)
 
     def _ended(self, trial: Trial, record: Mapping[str, Any]) -> None:
         how, trial.why = record["how"], record["why"]
@@ -84,6 +85,8 @@ class Ledger:
             self._set(trial, WAITING)
         if how == COMPLETE:
             self._note_front(trial)
+        elif how in FAILURES:
+            self._note_furthest(trial)
 
     def _set(self, trial: Trial, state: str) -> None:
         self.counts[trial.state] -= 1
@@ -97,11 +100,14 @@ class Ledger:
             self.waiting[trial.number] = trial
 
     def _note_furthest(self, trial: Trial) -> None:
-        if self.objectives.violation(trial.figures) > 0:
-            return
-        best = self.furthest
-        if best is None or best is trial or (-trial.step, trial.losses) < (-best.step, best.losses):  # type: ignore[operator]
+        if self.furthest is trial and not self._may_be_best(trial):
+            self.furthest = min(filter(self._may_be_best, self.trials), key=_rank, default=None)
+        elif self._may_be_best(trial) and (self.furthest is None or _rank(trial) < _rank(self.furthest)):
             self.furthest = trial
+
+    def _may_be_best(self, trial: Trial) -> bool:
+        is_valued = trial.losses_at(trial.step) is not None and self.objectives.violation(trial.figures) == 0
+        return is_valued and trial.state not in FAILURES
 
     def _note_front(self, trial: Trial) -> None:
         if trial.losses is None or self.objectives.violation(trial.figures) > 0:
@@ -110,6 +116,10 @@ class Ledger:
             return
         self.front = [other for other in self.front if not _beats(trial.losses, other.losses)]
         self.front.append(trial)
+
+
+def _rank(trial: Trial) -> tuple[int, LossVector]:
+    return -trial.step, trial.losses or ()
 
 
 def _beats(a: LossVector | None, b: LossVector | None) -> bool:
