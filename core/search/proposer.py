@@ -38,8 +38,6 @@ class Proposer:
 
     def propose(self, number: int, seen: Container[str]) -> tuple[dict[str, Any], str] | None:
         """(values, origin) of trial ``number``, which are not in ``seen``; None: nothing is left to try."""
-        if number < len(self.given):
-            return self.space.draw(Rng(self.seed, "given", number), self.given[number]), "given"
         for values, origin in self._proposals(number):
             if values is None:
                 return None
@@ -58,7 +56,7 @@ class Proposer:
         if step in self.rungs:
             self._tell(self.rungs.index(step), trial, losses, violation)
 
-    def end(self, trial: Trial, failed: bool) -> None:
+    def end(self, trial: Trial, failed: bool, violation: float) -> None:
         """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon."""
         level = self._begun_at.get(trial.number)
         if level is None:
@@ -66,7 +64,7 @@ class Proposer:
         if failed:
             self._tell(level, trial, None, 0.0)
         elif len(self.rungs) == 1 and trial.losses is not None:  # stopped between rungs: its last figures count
-            self._tell(level, trial, trial.losses, 0.0)
+            self._tell(level, trial, trial.losses, violation)
         else:
             del self._begun_at[trial.number]
             self._timed(lambda: self.levels[level].forget(trial.number))
@@ -74,9 +72,13 @@ class Proposer:
     # ---- inside
 
     def _proposals(self, number: int) -> Iterator[tuple[Values | None, str]]:
+        if number < len(self.given):
+            rng = Rng(self.seed, "given", number)
+            for _ in range(DRAWN_AGAIN):
+                yield self.space.draw(rng, self.given[number]), "given"
         level = self._level()
         self._asked = (number, level)
-        for _ in range(SearchAlgorithm.ASKS):
+        for _ in range(self.levels[level].ASKS):
             yield self._timed(lambda: self.levels[level].ask(number)), self.name
         rng = Rng(self.seed, "instead", number)
         for _ in range(DRAWN_AGAIN):

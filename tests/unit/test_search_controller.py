@@ -7,9 +7,10 @@ import random
 import pytest
 from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, values_of
 
-from drivetrain import Ended, Report
+from drivetrain import Ended, Parameter, Report, Space
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
+from drivetrain.search.ledger import Ledger
 from drivetrain.search.trials import Objectives
 
 
@@ -228,8 +229,6 @@ def test_a_budget_of_seconds_ends_it_over_all_sessions(tmp_path):
 
 
 def test_a_finite_space_is_exhausted_without_a_repetition():
-    from drivetrain import Parameter, Space
-
     few = Space((
         Parameter("depth", low=2, high=6, integer=True), Parameter("kind", choices=("plain", "wide")),
         Parameter("lr", choices=(1e-3, 1e-2)), Parameter("width", choices=(64,), when=(("kind", ("wide",)),)),
@@ -247,6 +246,28 @@ def test_given_points_come_first_and_what_they_leave_out_is_drawn():
     assert first.values["lr"] == 1e-3 and set(first.values) >= {"depth", "kind"}
     assert second.values == {"lr": 1e-3, "depth": 4, "kind": "wide", "width": 128}
     assert [first.origin, third.origin] == ["given", "random"]
+
+
+def test_a_given_point_is_not_tried_twice():
+    same, kind = {"lr": 1e-3, "depth": 4, "kind": "plain"}, Parameter("kind", choices=("plain", "wide"))
+    one = controller(trials=3, given=[same, same])
+    one.run()
+    assert [t.origin for t in one.ledger.trials] == ["given", "random", "random"]
+    few = Space((kind, Parameter("depth", low=1, high=3, integer=True)))
+    one = controller(
+        trials=3, given=[{"kind": "plain"}] * 3, space=few, objective=lambda values, step: {"loss": values["depth"]}
+    )
+    one.run()
+    assert {(t.values["kind"], t.values["depth"], t.origin) for t in one.ledger.trials} == {
+        ("plain", depth, "given") for depth in (1, 2, 3)
+    }
+
+
+def test_a_grid_is_all_that_is_tried_also_where_rungs_have_grids_of_their_own():
+    plane = Space(tuple(Parameter(name, low=0.0, high=1.0) for name in "xyz"))
+    one = controller("grid", "asha", trials=80, space=plane, objective=lambda values, step: {"loss": values["x"]}, steps=64,
+                     scheduler_settings={"eta": 2})  # fmt: skip
+    assert one.run() == "every point of the space was tried" and len(one.ledger.trials) == 4**3
 
 
 def test_a_study_whose_points_are_all_refused_gives_up():
@@ -280,6 +301,35 @@ def test_algorithms_learn_or_at_least_cover(algorithm, least):
 
     ours, chance = (median(best(name, seed) for seed in range(3)) for name in (algorithm, "random"))
     assert ours <= least * chance + 0.1, (ours, chance)
+
+
+def test_a_trial_that_is_stopped_beyond_a_limit_is_told_as_such():
+    """To the algorithm: its loss alone may be the best one."""
+    figures = lambda values, step: {**loss(values, step), "ms": 7.5}
+    one = controller(scheduler="median", scheduler_settings={"startup": 2}, trials=12, every=4, objective=figures,
+                     objectives=Objectives({"loss": "min"}, {"ms": (None, 5.0)}))  # fmt: skip
+    told = {}
+    one.proposer.levels[0].tell = lambda number, values, losses, violation: told.__setitem__(number, violation)
+    one.run()
+    assert one.ledger.counts["pruned"] and told == dict.fromkeys(range(12), 0.5)
+
+
+def test_the_best_keeps_limits_and_has_not_failed():
+    """Also before a trial is complete, whichever came further once."""
+    ledger = Ledger(Objectives({"loss": "min"}, {"ms": (None, 5.0)}))
+    for number in range(3):
+        ledger.apply({"kind": "asked", "trial": number, "values": {"a": number}, "origin": "random"})
+        ledger.apply({"kind": "started", "trial": number, "until": 10})
+
+    def reported(trial, step, loss, ms=1.0):
+        ledger.apply({"kind": "reported", "trial": trial, "step": step, "figures": {"loss": loss, "ms": ms}})
+        return ledger.best and ledger.best.number
+
+    assert [reported(0, 2, 3.0), reported(1, 2, 2.0), reported(2, 4, 5.0)] == [0, 1, 2]
+    assert reported(2, 8, 1.0, ms=9.0) == 1
+    assert reported(0, 6, 3.0) == 0
+    ledger.apply({"kind": "ended", "trial": 0, "how": "diverged", "why": ""})
+    assert ledger.best.number == 1 and reported(1, 8, None) is None
 
 
 def test_limits_count_alike_whatever_their_units():
