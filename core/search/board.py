@@ -89,14 +89,15 @@ class Board:
 
     def _table(self, ledger: Ledger, spent: float) -> Any:
         from rich.table import Table
+        from rich.text import Text  # as it is: what stands in brackets is no markup
 
         running = sorted(ledger.running.values(), key=lambda t: t.number)
         best = nsmallest(_BEST, (t for t in ledger.trials if t.losses and t.number not in ledger.running), key=_rank)
-        table = Table(title=self.line(ledger, spent), title_justify="left", title_style="", box=None, pad_edge=False)
+        table = Table(title=Text(self.line(ledger, spent)), title_justify="left", title_style="", box=None, pad_edge=False)
         for name in ("trial", "state", "step", "rung", *ledger.objectives.directions, "values"):
             table.add_column(name, overflow="ellipsis", no_wrap=True)
         for trial in [*best, *running[:_RUNNING]]:
-            table.add_row(*self._row(ledger, trial), style="bold" if trial is ledger.best else "")
+            table.add_row(*map(Text, self._row(ledger, trial)), style="bold" if trial is ledger.best else "")
         if len(running) > _RUNNING:
             table.caption = f"and {len(running) - _RUNNING} more running"
         return table

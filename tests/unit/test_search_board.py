@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -10,8 +11,11 @@ import sys
 
 import pytest
 from conftest import ROOT, SMALL
+from rich.console import Console
 from unit.search_made import controller
 
+from drivetrain import Parameter, Space
+from drivetrain.search.asking import told
 from drivetrain.search.board import Board
 
 
@@ -45,6 +49,16 @@ def test_a_terminal_gets_a_table(tmp_path):
     assert re.search(r"\d of 7 trials: .*running", text) and re.search(r"trial +state +step +rung +miou +values", text)
     assert re.search(r"\d +running +\d+/10 +0/1 +", text) and "lr 0.00" in text
     assert len(re.findall(r"trial \d complete at step 10: miou 0\.", text)) == 7, "lines stay above the table"
+
+
+def test_values_in_brackets_are_no_markup():
+    space = Space((Parameter("w", choices=([True, False], "[/b]", "a[b]c")), Parameter("x", low=0.0, high=1.0)))
+    one = controller("grid", trials=4, space=space, objective=lambda values, step: {"loss": values["x"]})
+    one.run()
+    console = Console(file=io.StringIO(), width=120)
+    console.print(Board(16, (16,), 4, None, pauses_end=True, say=print)._table(one.ledger, 3.0))
+    shown = console.file.getvalue()
+    assert all(told(trial.values) in shown for trial in one.ledger.trials), shown
 
 
 @pytest.mark.parametrize(
