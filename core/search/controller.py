@@ -200,19 +200,20 @@ class Controller:
     def _outcome(self, trial: Trial, event: Ended) -> tuple[str, str]:
         """What the end of a job means for its trial."""
         pruned = self._stopping.pop(trial.number, "")
-        if event.how == REACHED:
-            if trial.step < trial.until:
-                return CRASHED, f"it ended without an evaluation after step {trial.until}"
+        how, why = event.how, event.why
+        if how == REACHED and trial.step < trial.until:
+            how, why = CRASHED, f"it ended without an evaluation after step {trial.until}"
+        if how == REACHED:
             if trial.losses_at(trial.step) is None:
                 return DIVERGED, "its evaluation gives the objective no value"
             reason = self.scheduler.verdict(trial)
             final = trial.until >= self.scheduler.rungs[-1]
             return (COMPLETE, "") if final else (PRUNED, reason) if reason else (REACHED, "")
-        if event.how in (LEFT, NO_SPACE):
-            return (PRUNED, pruned) if pruned else (LEFT, event.why)
-        if event.how == CRASHED and trial.attempt < self.limits.retries:
-            return RETRY, event.why
-        return event.how, event.why
+        if how in (LEFT, NO_SPACE, CRASHED) and pruned:
+            return PRUNED, pruned
+        if how in (LEFT, NO_SPACE):
+            return LEFT, why
+        return (RETRY, why) if how == CRASHED and trial.attempt < self.limits.retries else (how, why)
 
     def _give_up(self, code: int, why: str) -> None:
         if not self.code:
