@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import CRASH, DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
-from .launcher import Command
+from .launcher import Command, outer_environment
 from .run import RunFolder
-from .watch import EXIT_FILE
+from .watch import EXIT_FILE, read_exit
 
 FINAL = (0, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, DISK_FULL, REQUEUE, 130)
 """Exit codes after which a job is not started again: it is done, cannot work or would come to the same
@@ -72,7 +72,7 @@ class Supervisor:
             return CRASH
         self._began = True
         self.folder.exit_file.unlink(missing_ok=True)
-        environment = os.environ | command.environment | {EXIT_FILE: str(self.folder.exit_file)}
+        environment = outer_environment() | command.environment | {EXIT_FILE: str(self.folder.exit_file)}
         process = subprocess.Popen(command.words, env=environment, start_new_session=True, preexec_fn=end_with_parent)
         try:
             while True:
@@ -101,10 +101,11 @@ class Supervisor:
         return self._exit_code(process.returncode)
 
     def _exit_code(self, code: int) -> int:
-        """What the ranks ended with, as far as they could say; else the launcher's own."""
-        if code and self.folder.exit_file.is_file():
-            return int(self.folder.exit_file.read_text())
-        return 128 - code if code < 0 else code
+        """What the ranks ended with, as far as they could say; else the launcher's own. ``deepspeed`` says 0 where a signal has
+        ended its own second process, whose ranks then leave by themselves."""
+        if code == 0 and self._is_held():
+            return CRASH
+        return (read_exit(self.folder.exit_file) if code else None) or (128 - code if code < 0 else code)
 
     def _hear(self, number: int, _: object) -> None:
         self._again = self._told is not None and number == signal.SIGTERM

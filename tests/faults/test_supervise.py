@@ -80,6 +80,29 @@ def test_a_signal_is_passed_on_through_the_runs_folder(tmp_path, number):
     assert (tmp_path / "done").read_text() == "x" and not (tmp_path / "stop").exists()
 
 
+LEFT_BEHIND = """
+import fcntl, os, sys, time
+lock = open(os.path.join(sys.argv[1], ".lock"), "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+if os.fork() == 0:
+    time.sleep(5)
+"""
+
+
+def test_a_launcher_that_ends_well_before_its_ranks_has_crashed(tmp_path):
+    """As `deepspeed` does where its second process is killed."""
+    process = supervised(tmp_path, 0)
+    (tmp_path / "job.py").write_text(LEFT_BEHIND)
+    assert process.wait(30) == 1, process.communicate()
+
+
+def test_an_exit_code_that_could_not_be_written_is_the_launchers(tmp_path):
+    """The disk was full: there is a file with nothing in it."""
+    process = supervised(tmp_path, 0)
+    (tmp_path / "job.py").write_text("import os, sys; open(os.environ['DRIVETRAIN_EXIT_FILE'], 'w'); sys.exit(6)")
+    assert process.wait(30) == 6, process.communicate()
+
+
 def test_the_launcher_ends_with_its_supervisor(tmp_path):
     process = supervised(tmp_path, 3, (None, 5), (0, 9))
     await_attempt(tmp_path)

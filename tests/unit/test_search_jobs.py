@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from unit.search_made import controller
 from unit.test_search_slurm import context
 
-from drivetrain import Job
+from drivetrain import Job, OwnedJob
 from drivetrain.plugins.hpo.jobs import JobsExecutor
 
 
@@ -67,3 +68,33 @@ def test_a_job_that_ends_well_too_early_is_tried_again(tmp_path):
     one = controller(trials=1, steps=4, executor=PlayedExecutor(tmp_path, ("reached", ""), FULL))
     one.run()
     assert one.ledger.trials[0].state == "out of memory"
+
+
+SAYS = """
+import json, os, sys
+from pathlib import Path
+(Path(sys.argv[1]) / f"rank-{os.environ.get('RANK', 'none')}").write_text(json.dumps(dict(os.environ)))
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_ranks_of_a_trial_are_told_of_their_own_job_alone(tmp_path, monkeypatch, ranks):
+    """By the real launcher. The search itself may be a rank of something, and a host's GPUs have names of many kinds."""
+    (tmp_path / "drivetrain").mkdir()
+    (tmp_path / "drivetrain" / "__main__.py").write_text(SAYS)
+    outer = {"RANK": "5", "WORLD_SIZE": "7", "LOCAL_RANK": "5", "LOCAL_WORLD_SIZE": "7", "MASTER_ADDR": "elsewhere",
+             "MASTER_PORT": "1", "SLURM_STEP_NUM_TASKS": "7", "TORCHELASTIC_RUN_ID": "a", "PYTHONPATH": str(tmp_path),
+             "LOCAL_DATA": "mine"}  # fmt: skip
+    for name, value in outer.items():
+        monkeypatch.setenv(name, value)
+    names = ["MIG-3f1c", "GPU-08ab"][:ranks]
+    job = OwnedJob([str(tmp_path)], ranks, tmp_path / "study" / "trials" / "00000" / "run", tmp_path / "log",
+                   {"CUDA_VISIBLE_DEVICES": ",".join(names), "DRIVETRAIN_OWNER": "another"})  # fmt: skip
+    while (end := job.poll()) is None:
+        time.sleep(0.1)
+    assert end == ("reached", ""), (tmp_path / "log").read_text()
+    told = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("rank-*"))]
+    assert len(told) == ranks and all(one["CUDA_VISIBLE_DEVICES"] == ",".join(names) for one in told)
+    assert all(one["DRIVETRAIN_OWNER"] != "another" for one in told)
+    assert {name for one in told for name in outer if one.get(name) == outer[name]} == {"PYTHONPATH", "LOCAL_DATA"}
+    assert [one.get("RANK") for one in told] == ([None] if ranks == 1 else ["0", "1"])
