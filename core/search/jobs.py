@@ -94,6 +94,7 @@ class OwnedJob(JobFiles):
         super().__init__(run, log)
         self.make()
         self._killed_before = killed_for_memory()
+        self._is_ended = False
         self._kill_with = signal.SIGTERM if started_by else signal.SIGKILL
         added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
         command = self._command(words, ranks, environment.get(GPUS, os.environ.get(GPUS)), started_by)
@@ -121,6 +122,7 @@ class OwnedJob(JobFiles):
         return self.outcome(self._process.returncode)
 
     def kill(self) -> None:
+        self._is_ended = True
         end_session(self._process, self._kill_with)
         kill_all_of(self.run)
 
@@ -134,6 +136,8 @@ class OwnedJob(JobFiles):
 
     def outcome(self, code: int) -> tuple[str, str]:
         how, why = super().outcome(code)
+        if how == t.CRASHED and self._is_ended:
+            return t.LEFT, "it did not leave in time, and was ended"
         if how == t.CRASHED and killed_for_memory() > self._killed_before:
             return t.OUT_OF_MEMORY, "the host's memory was full: the system killed a process"
         return how, why

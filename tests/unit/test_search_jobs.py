@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from unit.search_made import controller
-from unit.test_search_slurm import context
+from unit.test_search_slurm import context, events_until, has_ended
 
-from drivetrain import Job, OwnedJob
+from drivetrain import Ended, Job, OwnedJob
+from drivetrain.plugins.hpo import jobs as shared
+from drivetrain.plugins.hpo.config import LocalConfig
 from drivetrain.plugins.hpo.jobs import JobsExecutor
+from drivetrain.plugins.hpo.local import LocalExecutor
 
 
 class Played:
@@ -98,3 +101,15 @@ def test_ranks_of_a_trial_are_told_of_their_own_job_alone(tmp_path, monkeypatch,
     assert all(one["DRIVETRAIN_OWNER"] != "another" for one in told)
     assert {name for one in told for name in outer if one.get(name) == outer[name]} == {"PYTHONPATH", "LOCAL_DATA"}
     assert [one.get("RANK") for one in told] == ([None] if ranks == 1 else ["0", "1"])
+
+
+def test_a_trial_that_does_not_leave_in_time_has_not_crashed(tmp_path, monkeypatch):
+    """It is in a long evaluation, say: the study rests, and it goes on from its newest checkpoint."""
+    (tmp_path / "drivetrain").mkdir()
+    (tmp_path / "drivetrain" / "__main__.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(shared, "MARGIN_S", 0.2)
+    executor = LocalExecutor(LocalConfig(), context(tmp_path))
+    executor.start(Job(0, {"do": "hangs"}, 4))
+    executor.stop(0, "")
+    assert events_until(executor, has_ended) == [Ended(0, "left", "it did not leave in time, and was ended")]
