@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import CRASH, DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
+from .files import write_text
 from .launcher import Command, outer_environment
 from .run import RunFolder
 from .watch import EXIT_FILE, read_exit
@@ -89,7 +90,7 @@ class Supervisor:
         if not self.folder.exists:
             end_session(process, signal.SIGTERM)
             return REQUEUE
-        self.folder.stop_file.write_text(f"{REQUEUE} {signal.Signals(self._told or 0).name} to the launcher\n")
+        write_text(self.folder.stop_file, f"{REQUEUE} {signal.Signals(self._told or 0).name} to the launcher\n")
         end = time.monotonic() + self.grace_s + MARGIN_S
         while process.poll() is None and time.monotonic() < end and not self._again:
             time.sleep(0.2)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR
+from ..files import write_text
 from ..launcher import GPUS, Command, devices_command, free_port, outer_environment, some_port
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
@@ -58,7 +59,7 @@ class JobFiles:
 
     def ask_to_leave(self, why: str) -> None:
         """All ranks save and leave after the step that they are in."""
-        self._folder.stop_file.write_text(f"{REQUEUE} {why}\n")
+        write_text(self._folder.stop_file, f"{REQUEUE} {why}\n")
 
     def outcome(self, code: int) -> tuple[str, str]:
         """(how a job ended, why) whose launcher's exit code is ``code``, by what its ranks could say."""
@@ -71,8 +72,8 @@ class JobFiles:
     def _last_error(self) -> str:
         try:
             with self.log.open("rb") as file:
-                file.seek(self._log_from)
-                lines = file.read()[-20_000:].decode(errors="replace").splitlines()
+                file.seek(max(self._log_from, file.seek(0, os.SEEK_END) - 20_000))
+                lines = file.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
         told = [line.partition("error: ")[2] for line in lines if "error: " in line]

@@ -10,7 +10,7 @@ import pytest
 from unit.search_made import controller
 from unit.test_search_slurm import context, events_until, has_ended
 
-from drivetrain import Ended, Job, OwnedJob
+from drivetrain import Ended, Job, JobFiles, OwnedJob
 from drivetrain.plugins.hpo import jobs as shared
 from drivetrain.plugins.hpo.config import LocalConfig
 from drivetrain.plugins.hpo.jobs import JobsExecutor
@@ -113,3 +113,14 @@ def test_a_trial_that_does_not_leave_in_time_has_not_crashed(tmp_path, monkeypat
     executor.start(Job(0, {"do": "hangs"}, 4))
     executor.stop(0, "")
     assert events_until(executor, has_ended) == [Ended(0, "left", "it did not leave in time, and was ended")]
+
+
+def test_a_stop_file_is_whole_as_soon_as_it_is_there(tmp_path):
+    """Ranks that look for it once a second would take an empty one for the wish to end with exit code 0."""
+    files = JobFiles(tmp_path / "run", tmp_path / "log")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "stop").write_text("75 before\n")
+    with (tmp_path / "run" / "stop").open() as looking:
+        files.ask_to_leave("enough")
+        assert looking.read() == "75 before\n", "it was replaced, not written over"
+    assert (tmp_path / "run" / "stop").read_text() == "75 enough\n"
