@@ -90,6 +90,9 @@ class OwnedJob(JobFiles):
     """``words`` of ``drivetrain`` on ``ranks`` ranks of this host, which leave with this process. ``started_by``: words of
     another launcher, such as srun's, which ends its ranks at SIGTERM; ``environment`` then has MASTER_ADDR."""
 
+    _explained = 0
+    """So many of the processes that the system has killed for memory were those of jobs that have ended, not of those that run."""
+
     def __init__(self, words: Sequence[str], ranks: int, run: Path, log: Path, environment: Mapping[str, str],
                  started_by: Sequence[str] = ()):  # fmt: skip
         super().__init__(run, log)
@@ -139,7 +142,8 @@ class OwnedJob(JobFiles):
         how, why = super().outcome(code)
         if how == t.CRASHED and self._is_ended:
             return t.LEFT, "it did not leave in time, and was ended"
-        if how == t.CRASHED and killed_for_memory() > self._killed_before:
+        if how == t.CRASHED and (count := killed_for_memory()) > max(self._killed_before, OwnedJob._explained):
+            OwnedJob._explained = count
             return t.OUT_OF_MEMORY, "the host's memory was full: the system killed a process"
         return how, why
 
