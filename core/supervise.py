@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .errors import CRASH, DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
@@ -143,21 +143,24 @@ class Supervisor:
 
 
 def clear_shared_memory(folder: Path = Path("/dev/shm")) -> None:
-    """Remove the buffers that DeepSpeed's all-reduce of killed ranks left: this user's, which no process has open."""
+    """Remove the buffers that DeepSpeed's all-reduce of killed ranks left: this user's, which no process has open. A rank that
+    begins has it open for a while before it is mapped, and others wait for it without end."""
     left = [path for path in folder.glob("deepspeed_allreduce_buffer_*") if path.stat().st_uid == os.getuid()]
     if left:
-        mapped = "".join(_maps())
+        used = "".join(_open_files())
         for path in left:
-            if str(path) not in mapped:
+            if str(path) not in used:
                 path.unlink(missing_ok=True)
 
 
-def _maps() -> list[str]:
-    out = []
-    for path in Path("/proc").glob("[0-9]*/maps"):
+def _open_files() -> Iterator[str]:
+    """Texts that name all files that processes of this host have open or mapped, as far as this user may know."""
+    for process in Path("/proc").glob("[0-9]*"):
+        for path in process.glob("fd/*"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(path)
         with contextlib.suppress(OSError):
-            out.append(path.read_text(errors="replace"))
-    return out
+            yield (process / "maps").read_text(errors="replace")
 
 
 def end_session(process: subprocess.Popen, number: int) -> None:

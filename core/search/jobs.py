@@ -91,7 +91,7 @@ class OwnedJob(JobFiles):
     another launcher, such as srun's, which ends its ranks at SIGTERM; ``environment`` then has MASTER_ADDR."""
 
     _explained = 0
-    """So many of the processes that the system has killed for memory were those of jobs that have ended, not of those that run."""
+    """So many of the processes that the system has killed for memory were of jobs that have ended, not of those that run."""
 
     def __init__(self, words: Sequence[str], ranks: int, run: Path, log: Path, environment: Mapping[str, str],
                  started_by: Sequence[str] = ()):  # fmt: skip

@@ -114,14 +114,12 @@ def test_the_launcher_ends_with_its_supervisor(tmp_path):
         time.sleep(0.05)
 
 
-def test_shared_memory_that_nobody_has_open_is_cleared(tmp_path):
+@pytest.mark.parametrize("how", ["mmap.mmap(file.fileno(), 4096)", "'open alone'"])
+def test_shared_memory_that_nobody_has_open_is_cleared(tmp_path, how):
     left, used, other = (tmp_path / name for name in ("deepspeed_allreduce_buffer_1", "deepspeed_allreduce_buffer_2", "mine"))
     for path in (left, used, other):
         path.write_bytes(bytes(4096))
-    hold = (
-        "import mmap, sys, time; file = open(sys.argv[1], 'r+b'); shared = mmap.mmap(file.fileno(), 4096);"
-        "print('ready', flush=True); time.sleep(60)"
-    )
+    hold = f"import mmap, sys, time; file = open(sys.argv[1], 'r+b'); shared = {how};print('ready', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", hold, str(used)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
