@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     )
     from .geometry import Optics, View, clip_line, map_boxes
     from .lanes import Lanes, lanes_from_json, lanes_to_json
-    from .launcher import exported
+    from .launcher import exported, local_gpus, outer_environment
     from .layouts import (
         check_files,
         check_layout,
@@ -126,7 +126,7 @@ if TYPE_CHECKING:
         TrialExecutor,
         TrialScheduler,
     )
-    from .search.jobs import JobFiles, OwnedJob, job_evaluations, local_gpus
+    from .search.jobs import JobFiles, OwnedJob, job_evaluations
     from .search.space import Parameter, Space, Values, key_of
     from .search.trials import Ended, Event, Job, LossVector, Move, Report, Trial
     from .seeding import Rng, hash_array, hash_key
@@ -151,7 +151,7 @@ _HOMES = {
     "decode_key encode_array encode_key frame_from_parts frame_to_parts",
     "geometry": "Optics View clip_line map_boxes",
     "lanes": "Lanes lanes_from_json lanes_to_json",
-    "launcher": "exported",
+    "launcher": "exported local_gpus outer_environment",
     "layouts": "check_files check_layout check_split json_rows picture_header read_bytes read_json read_mask read_picture "
     "read_table",
     "mask_losses": "MaskLoss",
@@ -169,7 +169,7 @@ _HOMES = {
     "sampling": "classes_at_original sample_at_original",
     "saving": "FragmentWriter",
     "search.contracts": "AlgorithmContext ExecutorContext SchedulerContext SearchAlgorithm TrialExecutor TrialScheduler",
-    "search.jobs": "JobFiles OwnedJob job_evaluations local_gpus",
+    "search.jobs": "JobFiles OwnedJob job_evaluations",
     "search.space": "Parameter Space Values key_of",
     "search.trials": "Ended Event Job LossVector Move Report Trial",
     "seeding": "Rng hash_array hash_key",

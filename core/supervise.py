@@ -9,13 +9,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .errors import CRASH, DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
-from .launcher import Command
+from .files import write_text
+from .launcher import Command, outer_environment
 from .run import RunFolder
-from .watch import EXIT_FILE
+from .watch import EXIT_FILE, read_exit
 
 FINAL = (0, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, DISK_FULL, REQUEUE, 130)
 """Exit codes after which a job is not started again: it is done, cannot work or would come to the same
@@ -72,7 +73,7 @@ class Supervisor:
             return CRASH
         self._began = True
         self.folder.exit_file.unlink(missing_ok=True)
-        environment = os.environ | command.environment | {EXIT_FILE: str(self.folder.exit_file)}
+        environment = outer_environment() | command.environment | {EXIT_FILE: str(self.folder.exit_file)}
         process = subprocess.Popen(command.words, env=environment, start_new_session=True, preexec_fn=end_with_parent)
         try:
             while True:
@@ -89,7 +90,7 @@ class Supervisor:
         if not self.folder.exists:
             end_session(process, signal.SIGTERM)
             return REQUEUE
-        self.folder.stop_file.write_text(f"{REQUEUE} {signal.Signals(self._told or 0).name} to the launcher\n")
+        write_text(self.folder.stop_file, f"{REQUEUE} {signal.Signals(self._told or 0).name} to the launcher\n")
         end = time.monotonic() + self.grace_s + MARGIN_S
         while process.poll() is None and time.monotonic() < end and not self._again:
             time.sleep(0.2)
@@ -101,10 +102,11 @@ class Supervisor:
         return self._exit_code(process.returncode)
 
     def _exit_code(self, code: int) -> int:
-        """What the ranks ended with, as far as they could say; else the launcher's own."""
-        if code and self.folder.exit_file.is_file():
-            return int(self.folder.exit_file.read_text())
-        return 128 - code if code < 0 else code
+        """What the ranks ended with, as far as they could say; else the launcher's own. ``deepspeed`` says 0 where a signal has
+        ended its own second process, whose ranks then leave by themselves."""
+        if code == 0 and self._is_held():
+            return CRASH
+        return (read_exit(self.folder.exit_file) if code else None) or (128 - code if code < 0 else code)
 
     def _hear(self, number: int, _: object) -> None:
         self._again = self._told is not None and number == signal.SIGTERM
@@ -141,21 +143,24 @@ class Supervisor:
 
 
 def clear_shared_memory(folder: Path = Path("/dev/shm")) -> None:
-    """Remove the buffers that DeepSpeed's all-reduce of killed ranks left: this user's, which no process has open."""
+    """Remove the buffers that DeepSpeed's all-reduce of killed ranks left: this user's, which no process has open. A rank that
+    begins has it open for a while before it is mapped, and others wait for it without end."""
     left = [path for path in folder.glob("deepspeed_allreduce_buffer_*") if path.stat().st_uid == os.getuid()]
     if left:
-        mapped = "".join(_maps())
+        used = "".join(_open_files())
         for path in left:
-            if str(path) not in mapped:
+            if str(path) not in used:
                 path.unlink(missing_ok=True)
 
 
-def _maps() -> list[str]:
-    out = []
-    for path in Path("/proc").glob("[0-9]*/maps"):
+def _open_files() -> Iterator[str]:
+    """Texts that name all files that processes of this host have open or mapped, as far as this user may know."""
+    for process in Path("/proc").glob("[0-9]*"):
+        for path in process.glob("fd/*"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(path)
         with contextlib.suppress(OSError):
-            out.append(path.read_text(errors="replace"))
-    return out
+            yield (process / "maps").read_text(errors="replace")
 
 
 def end_session(process: subprocess.Popen, number: int) -> None:

@@ -273,3 +273,9 @@ def note_exit(code: int) -> int:
         with contextlib.suppress(OSError):
             Path(os.environ[EXIT_FILE]).write_text(str(code))
     return code
+
+
+def read_exit(path: Path) -> int | None:
+    """What a rank has left there; None where that is nothing, such as on a full disk."""
+    text = path.read_text() if path.is_file() else ""
+    return int(text) if text.isdigit() else None

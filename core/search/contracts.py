@@ -118,7 +118,8 @@ class TrialExecutor:
         raise NotImplementedError
 
     def stop(self, number: int, why: str) -> None:
-        """Ask a trial's job to save and leave after its current step; `poll` tells when it has."""
+        """Ask a trial's job to save and leave after its current step; `poll` tells when it has. Nothing to do where its end
+        is among the events that were told last."""
         raise NotImplementedError
 
     def poll(self) -> list[Event]:

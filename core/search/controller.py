@@ -84,7 +84,6 @@ class Controller:
     why: str = ""
     code: int = 0
     _stopping: dict[int, str] = field(default_factory=dict)
-    _ended: set[int] = field(default_factory=set)
     _refused: int = 0
     _failed: int = 0
     _exhausted: str = ""
@@ -125,9 +124,9 @@ class Controller:
             self._timed("executor", lambda job=job: self.executor.start(job))  # type: ignore[misc]
 
     def _hear_all(self) -> None:
-        events = self._timed("executor", self.executor.poll)
-        self.timing.decisions += len(events)
-        self._hear(events)
+        for event in self._timed("executor", self.executor.poll):
+            self.timing.decisions += 1
+            self._hear(event)
         self._commit()
 
     def _rest(self) -> None:
@@ -186,13 +185,7 @@ class Controller:
 
     # ---- what has happened
 
-    def _hear(self, events: Sequence[Event]) -> None:
-        self._ended = {event.number for event in events if isinstance(event, Ended)}
-        for event in events:
-            self._hear_one(event)
-        self._ended = set()
-
-    def _hear_one(self, event: Event) -> None:
+    def _hear(self, event: Event) -> None:
         trial = self.ledger.running.get(event.number)
         if trial is None:
             return  # the last words of a job that has ended
@@ -213,31 +206,31 @@ class Controller:
                 self._stop(trial.number, reason)
 
     def _outcome(self, trial: Trial, event: Ended) -> tuple[str, str]:
-        """What the end of a job means for its trial. One that was told to leave may have been ended for not leaving."""
-        told = self._stopping.pop(trial.number, None)
-        if event.how == REACHED:
-            if trial.step < trial.until:
-                return CRASHED, f"it ended without an evaluation after step {trial.until}"
+        """What the end of a job means for its trial."""
+        pruned = self._stopping.pop(trial.number, "")
+        how, why = event.how, event.why
+        if how == REACHED and trial.step < trial.until:
+            how, why = CRASHED, f"it ended without an evaluation after step {trial.until}"
+        if how == REACHED:
             if trial.losses_at(trial.step) is None:
                 return DIVERGED, "its evaluation gives the objective no value"
             reason = self.scheduler.verdict(trial)
             final = trial.until >= self.scheduler.rungs[-1]
             return (COMPLETE, "") if final else (PRUNED, reason) if reason else (REACHED, "")
-        if event.how in (LEFT, NO_SPACE) or (event.how == CRASHED and told is not None):
-            return (PRUNED, told) if told else (LEFT, event.why)
-        if event.how == CRASHED and trial.attempt < self.limits.retries:
-            return RETRY, event.why
-        return event.how, event.why
+        if how in (LEFT, NO_SPACE, CRASHED) and pruned:
+            return PRUNED, pruned
+        if how in (LEFT, NO_SPACE):
+            return LEFT, why
+        return (RETRY, why) if how == CRASHED and trial.attempt < self.limits.retries else (how, why)
 
     def _give_up(self, code: int, why: str) -> None:
         if not self.code:
             self.code, self.why = code, why
 
     def _stop(self, number: int, why: str) -> None:
-        asked = number in self._stopping or number in self._ended
-        self._stopping[number] = self._stopping.get(number) or why
-        if not asked:
+        if number not in self._stopping:
             self._timed("executor", lambda: self.executor.stop(number, why))
+        self._stopping[number] = self._stopping.get(number) or why  # a verdict counts also where the study rests
 
     # ---- records
 
@@ -282,7 +275,8 @@ class Controller:
 
     def _take_over(self, trials: Sequence[Trial]) -> None:
         running = [t for t in trials if t.number in self.ledger.running]
-        self._hear(self.executor.recover([_job(t) for t in running]) if running else ())
+        for event in self.executor.recover([_job(t) for t in running]) if running else ():
+            self._hear(event)
         for trial in trials:  # asked, but the controller ended before it was started or refused
             if not trial.until:
                 refused = self.refusal(trial.values)

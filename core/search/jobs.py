@@ -13,17 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR
-from ..launcher import Command, free_port, local_command, some_port
+from ..files import write_text
+from ..launcher import GPUS, Command, devices_command, free_port, outer_environment, some_port
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
 from ..supervise import clear_shared_memory, end_session
-from ..watch import EXIT_FILE
+from ..watch import EXIT_FILE, read_exit
 from . import trials as t
 from .asking import figures_of
 
 RUN = "DRIVETRAIN_TRIAL_RUN"
 """The variable by which all processes of a trial's job are found, also those whose launcher is gone."""
-_GPUS = "CUDA_VISIBLE_DEVICES"
 _HOW = {0: t.REACHED, GATE_FAILED: t.REACHED, REQUEUE: t.LEFT, DIVERGED: t.DIVERGED, OUT_OF_MEMORY: t.OUT_OF_MEMORY,
         DISK_FULL: t.NO_SPACE, USER_ERROR: t.INFEASIBLE}  # fmt: skip
 
@@ -59,12 +59,11 @@ class JobFiles:
 
     def ask_to_leave(self, why: str) -> None:
         """All ranks save and leave after the step that they are in."""
-        self._folder.stop_file.write_text(f"{REQUEUE} {why}\n")
+        write_text(self._folder.stop_file, f"{REQUEUE} {why}\n")
 
     def outcome(self, code: int) -> tuple[str, str]:
         """(how a job ended, why) whose launcher's exit code is ``code``, by what its ranks could say."""
-        if code and self._folder.exit_file.is_file():
-            code = int(self._folder.exit_file.read_text())
+        code = (read_exit(self._folder.exit_file) if code else None) or code
         how = _HOW.get(code, t.CRASHED)
         if code < 0:
             return how, _ended_by(-code)
@@ -73,8 +72,8 @@ class JobFiles:
     def _last_error(self) -> str:
         try:
             with self.log.open("rb") as file:
-                file.seek(self._log_from)
-                lines = file.read()[-20_000:].decode(errors="replace").splitlines()
+                file.seek(max(self._log_from, file.seek(0, os.SEEK_END) - 20_000))
+                lines = file.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
         told = [line.partition("error: ")[2] for line in lines if "error: " in line]
@@ -91,24 +90,29 @@ class OwnedJob(JobFiles):
     """``words`` of ``drivetrain`` on ``ranks`` ranks of this host, which leave with this process. ``started_by``: words of
     another launcher, such as srun's, which ends its ranks at SIGTERM; ``environment`` then has MASTER_ADDR."""
 
+    _explained = 0
+    """So many of the processes that the system has killed for memory were of jobs that have ended, not of those that run."""
+
     def __init__(self, words: Sequence[str], ranks: int, run: Path, log: Path, environment: Mapping[str, str],
                  started_by: Sequence[str] = ()):  # fmt: skip
         super().__init__(run, log)
         self.make()
         self._killed_before = killed_for_memory()
+        self._is_ended = False
         self._kill_with = signal.SIGTERM if started_by else signal.SIGKILL
         added = {OWNER: as_owner(), RUN: str(run.resolve()), EXIT_FILE: str(self._folder.exit_file)}
-        command = self._command(words, ranks, _GPUS in environment, started_by)
+        command = self._command(words, ranks, environment.get(GPUS, os.environ.get(GPUS)), started_by)
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                command.words, env={**os.environ, **command.environment, **added, **environment}, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                command.words, env={**outer_environment(), **command.environment, **environment, **added},
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
     @staticmethod
-    def _command(words: Sequence[str], ranks: int, chosen: bool, started_by: Sequence[str]) -> Command:
+    def _command(words: Sequence[str], ranks: int, gpus: str | None, started_by: Sequence[str]) -> Command:
         if ranks > 1 and not started_by:
-            return local_command(ranks, free_port(), "deepspeed", words, chosen)
+            devices = map(str, range(ranks)) if gpus is None else [*filter(None, gpus.split(",")), *["-1"] * ranks]
+            return devices_command([*devices][:ranks], free_port(), words)
         meet = {"MASTER_PORT": str(some_port())} if started_by else {}
         return Command([*started_by, sys.executable, "-u", "-m", "drivetrain", *words], meet)
 
@@ -122,6 +126,7 @@ class OwnedJob(JobFiles):
         return self.outcome(self._process.returncode)
 
     def kill(self) -> None:
+        self._is_ended = True
         end_session(self._process, self._kill_with)
         kill_all_of(self.run)
 
@@ -135,7 +140,10 @@ class OwnedJob(JobFiles):
 
     def outcome(self, code: int) -> tuple[str, str]:
         how, why = super().outcome(code)
-        if how == t.CRASHED and killed_for_memory() > self._killed_before:
+        if how == t.CRASHED and self._is_ended:
+            return t.LEFT, "it did not leave in time, and was ended"
+        if how == t.CRASHED and (count := killed_for_memory()) > max(self._killed_before, OwnedJob._explained):
+            OwnedJob._explained = count
             return t.OUT_OF_MEMORY, "the host's memory was full: the system killed a process"
         return how, why
 
@@ -149,14 +157,6 @@ def job_evaluations(run: Path, figures: Iterable[str], own: Mapping[str, str]) -
         elif record["kind"] == "evaluation":
             out.append((record["step"], figures_of(figures, record, training, own)))
     return out
-
-
-def local_gpus() -> list[str]:
-    """The GPUs of this host that this process may use, as CUDA_VISIBLE_DEVICES names them; none on a machine without."""
-    listed = os.environ.get(_GPUS)
-    if listed is not None:
-        return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
-    return [str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
 
 
 def kill_all_of(run: Path) -> None:

@@ -92,7 +92,7 @@ class LocalConfig(PluginConfig):
     slots: Count | None = Field(None, description="ranks at a time; null: a GPU each, or one trial's on a machine without")
     share: Count = Field(1, description="ranks that share a GPU")
     trials: Count | None = Field(None, description="trials at a time at the most; null: as many as there are slots for")
-    memory_gb: float | None = Field(None, gt=0, description="host memory that must be free for one more trial to start")
+    memory_gb: float | None = Field(None, gt=0, description="host memory of a trial, which must be free for one more to start")
 
 
 class SlurmConfig(PluginConfig):

@@ -113,9 +113,9 @@ class JobsExecutor(TrialExecutor):
         self._running[job.number] = Running(job, self._begin(job, words))
 
     def stop(self, number: int, why: str) -> None:
-        running = self._running[number]
-        running.kill_at = time.monotonic() + self.context.grace_s + MARGIN_S
-        running.process.ask_to_leave(why or "the study rests")
+        if running := self._running.get(number):  # else its end is told together with the report that it is stopped for
+            running.kill_at = time.monotonic() + self.context.grace_s + MARGIN_S
+            running.process.ask_to_leave(why or "the study rests")
 
     def poll(self) -> list[Event]:
         for _ in range(5):

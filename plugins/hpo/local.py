@@ -28,7 +28,7 @@ class LocalExecutor(JobsExecutor):
         self.free: list[str] = gpus[:slots] or [""] * slots
         self.most = config.trials or slots
         self.threads = max(1, len(os.sched_getaffinity(0)) // slots)
-        self.memory_gb = config.memory_gb
+        self.memory_gb, self._free_gb = config.memory_gb, 0.0
         self._devices: dict[int, list[str]] = {}
 
     def has_room(self) -> bool:
@@ -65,8 +65,13 @@ class LocalExecutor(JobsExecutor):
         return out
 
     def _fits_memory(self) -> bool:
-        if self.memory_gb is None or not self._running:
+        """Trials that have just begun have yet to take theirs: it is set aside for all that run, of what was free before."""
+        if self.memory_gb is None:
             return True
         import psutil
 
-        return psutil.virtual_memory().available > self.memory_gb * 1e9
+        free_gb = psutil.virtual_memory().available / 1e9
+        if not self._running:
+            self._free_gb = free_gb
+            return True
+        return free_gb > self.memory_gb and (len(self._running) + 1) * self.memory_gb <= self._free_gb

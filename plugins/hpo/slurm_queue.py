@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from drivetrain import outer_environment
+
 TIMEOUT_S = 120.0
 LIVE = frozenset((
     "PENDING", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD",
     "SPECIAL_EXIT", "RESIZING", "RESV_DEL_HOLD", "SIGNALING", "STAGE_OUT",
 ))  # fmt: skip
 """States in which a job has processes or may get some again."""
+_OF_NO_JOB = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+"""Variables that say where Slurm is and who asks; the others are of a job that this process runs in."""
 _NO_ACCOUNTING = "accounting storage is disabled"
 
 
@@ -77,7 +81,7 @@ class SlurmQueue:
 
 def slurm(*words: str, timeout_s: float = TIMEOUT_S) -> str:
     """What a command of Slurm's prints. Raises SlurmFailed."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k == "SLURM_CONF"}
+    inherited = {k: v for k, v in outer_environment().items() if not k.startswith("SLURM_") or k in _OF_NO_JOB}
     try:
         done = subprocess.run(words, env=inherited, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s)
     except (OSError, subprocess.TimeoutExpired) as error:

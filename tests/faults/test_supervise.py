@@ -80,6 +80,29 @@ def test_a_signal_is_passed_on_through_the_runs_folder(tmp_path, number):
     assert (tmp_path / "done").read_text() == "x" and not (tmp_path / "stop").exists()
 
 
+LEFT_BEHIND = """
+import fcntl, os, sys, time
+lock = open(os.path.join(sys.argv[1], ".lock"), "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+if os.fork() == 0:
+    time.sleep(5)
+"""
+
+
+def test_a_launcher_that_ends_well_before_its_ranks_has_crashed(tmp_path):
+    """As `deepspeed` does where its second process is killed."""
+    process = supervised(tmp_path, 0)
+    (tmp_path / "job.py").write_text(LEFT_BEHIND)
+    assert process.wait(30) == 1, process.communicate()
+
+
+def test_an_exit_code_that_could_not_be_written_is_the_launchers(tmp_path):
+    """The disk was full: there is a file with nothing in it."""
+    process = supervised(tmp_path, 0)
+    (tmp_path / "job.py").write_text("import os, sys; open(os.environ['DRIVETRAIN_EXIT_FILE'], 'w'); sys.exit(6)")
+    assert process.wait(30) == 6, process.communicate()
+
+
 def test_the_launcher_ends_with_its_supervisor(tmp_path):
     process = supervised(tmp_path, 3, (None, 5), (0, 9))
     await_attempt(tmp_path)
@@ -91,14 +114,12 @@ def test_the_launcher_ends_with_its_supervisor(tmp_path):
         time.sleep(0.05)
 
 
-def test_shared_memory_that_nobody_has_open_is_cleared(tmp_path):
+@pytest.mark.parametrize("how", ["mmap.mmap(file.fileno(), 4096)", "'open alone'"])
+def test_shared_memory_that_nobody_has_open_is_cleared(tmp_path, how):
     left, used, other = (tmp_path / name for name in ("deepspeed_allreduce_buffer_1", "deepspeed_allreduce_buffer_2", "mine"))
     for path in (left, used, other):
         path.write_bytes(bytes(4096))
-    hold = (
-        "import mmap, sys, time; file = open(sys.argv[1], 'r+b'); shared = mmap.mmap(file.fileno(), 4096);"
-        "print('ready', flush=True); time.sleep(60)"
-    )
+    hold = f"import mmap, sys, time; file = open(sys.argv[1], 'r+b'); shared = {how};print('ready', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", hold, str(used)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "ready\n"

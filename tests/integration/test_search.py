@@ -136,14 +136,18 @@ def test_another_ones_weights_go_on_with_changed_hyperparameters(recipe, tmp_pat
 
 def test_a_process_that_the_system_kills_for_memory_is_no_crash(tmp_path, monkeypatch):
     """The same SIGKILL: only the system's own count tells one from the other."""
-    counted = iter([7, 7, 7, 8])
-    monkeypatch.setattr(jobs, "killed_for_memory", lambda: next(counted))
-    for expected in ("crashed", "ended by signal 9: Killed"), ("out of memory", "the system killed a process"):
-        job = OwnedJob(["plugins", "list"], 1, tmp_path / "trials" / "00000" / "run", tmp_path / "log", {})
+    count = 7
+    monkeypatch.setattr(jobs, "killed_for_memory", lambda: count)
+    monkeypatch.setattr(OwnedJob, "_explained", 0)
+    made = [OwnedJob(["plugins", "list"], 1, tmp_path / "trials" / f"0000{n}" / "run", tmp_path / "log", {}) for n in range(3)]
+    for job in made:
         job._process.kill()
         job._process.wait()
-        how, why = job.poll()
-        assert how == expected[0] and expected[1] in why
+    assert made[0].poll() == ("crashed", "ended by signal 9: Killed")
+    count += 1
+    how, why = made[1].poll()
+    assert how == "out of memory" and "the system killed a process" in why
+    assert made[2].poll()[0] == "crashed", "that one was another trial's, which ran beside it"
 
 
 @pytest.mark.parametrize(("lines", "why"), [

@@ -162,39 +162,6 @@ def test_nothing_goes_on_from_a_job_that_has_not_ended(scheduler, slots):
     assert set(+one.ledger.counts) <= {"complete", "paused"} and max(t.step for t in one.ledger.trials) >= 54
 
 
-def test_a_job_that_ends_as_it_is_to_be_stopped():
-    """Its last evaluation and its end are heard together: nobody is there to be told, and the verdict stands."""
-
-    class Ending(SimulatedExecutor):
-        def poll(self):
-            [*events] = super().poll()
-            report = events[0]
-            if isinstance(report, Report) and report.number >= 5 and len(events) == 1:
-                self._queue = [one for one in self._queue if one[2] != report.number]
-                events.append(self._end(report.number, "crashed", "its disk was full"))
-            return events
-
-    one = controller(
-        scheduler="median", scheduler_settings={"startup": 2}, trials=12, executor=Ending(loss, 2, every=4), every=4
-    )
-    assert one.run() == "all trials are done"
-    assert set(+one.ledger.counts) == {"complete", "pruned"}
-
-
-def test_a_job_that_has_to_be_ended_as_the_study_rests_has_not_crashed():
-    class Hanging(SimulatedExecutor):
-        def poll(self):
-            stopping = [number for number, running in self._running.items() if running.stopping]
-            self._queue = [one for one in self._queue if one[2] not in stopping]
-            return [self._end(number, "crashed", "ended by signal 9: Killed") for number in stopping] or super().poll()
-
-    polls = iter(range(100))
-    one = controller(trials=10, executor=Hanging(loss, 3), limits=Limits(trials=10, retries=0),
-                     asked_to_stop=lambda: "enough" if next(polls) > 5 else None)  # fmt: skip
-    assert one.run() == "enough"
-    assert set(+one.ledger.counts) == {"complete", "waiting"}
-
-
 def test_figures_that_are_not_finite_are_none(tmp_path):
     def figures(values, step):
         return {"loss": float("nan") if values["depth"] == 3 else loss(values, step)["loss"], "ms": float("inf")}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from unit.search_made import controller
+from unit.test_search_slurm import context
 
-from drivetrain import ExecutorContext, UserError
+from drivetrain import ExecutorContext, Job, UserError
 from drivetrain.plugins.hpo.config import LocalConfig
 from drivetrain.plugins.hpo.local import LocalExecutor
 from drivetrain.search.asking import figures_of, told
@@ -42,3 +45,27 @@ def test_trials_get_gpus_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     alone = LocalExecutor(LocalConfig(), context)
     assert not alone.has_gpus and alone.has_room() and alone._take_devices() == ["", ""] and not alone.has_room()
+
+
+def test_trials_that_have_just_begun_have_their_memory_to_come(tmp_path, monkeypatch):
+    """All are started in a moment, in which none has taken any."""
+    import psutil
+    from unit.test_search_jobs import Played
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    free = [20e9]
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free[0]))
+    executor = LocalExecutor(LocalConfig(slots=9, memory_gb=6), context(tmp_path))
+    monkeypatch.setattr(executor, "_begin", lambda job, words: Played(executor.files.run(job), job.number, ("reached", "")))
+
+    def start(first: int) -> int:
+        number = first
+        while executor.has_room():
+            executor.start(Job(number, {}, 2))
+            number += 1
+        return number - first
+
+    assert start(0) == 3
+    free[0] = 5e9  # somebody else takes some
+    executor._running.pop(0)
+    assert start(3) == 0
