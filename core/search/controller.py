@@ -144,9 +144,14 @@ class Controller:
 
     def _go_on(self, full: bool) -> Job | None:
         move = self.scheduler.next(full)
-        if move is None:
+        if move is None or self._is_ending(move.number) or (move.weights and self._is_ending(move.weights[0])):
             return None
         return self._start(self.ledger.trials[move.number], move.until, move.values, move.weights)
+
+    def _is_ending(self, number: int) -> bool:
+        """Whether its job has told all that it will, but may still be saving: nobody can go on from it yet."""
+        trial = self.ledger.trials[number]
+        return number in self.ledger.running and trial.step >= trial.until
 
     def _new_trial(self) -> Job | None:
         """A proposal that the recipe accepts; what it refuses is on record as infeasible and costs no job."""

@@ -95,6 +95,38 @@ def test_an_algorithm_that_counts_its_points_proposes_the_same_ones_after_a_rest
         assert values_of(again) == values_of(whole)
 
 
+class Saving(SimulatedExecutor):
+    """Its jobs are gone, and their checkpoints there, only some polls after their last report, as real ones'."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.saving: list[tuple[int, object]] = []
+        self.waits = random.Random(1)
+
+    def poll(self):
+        due = [end for at, end in self.saving if at <= 1]
+        self.saving = [(at - 1, end) for at, end in self.saving if at > 1]
+        events = super().poll()
+        self.saving += [(self.waits.randrange(1, 6), event) for event in events if hasattr(event, "how")]
+        return [event for event in events if not hasattr(event, "how")] + due
+
+    def start(self, job):
+        ending = [end.number for _, end in self.saving]
+        assert job.number not in ending, "its last job still runs"
+        takes_weights = job.weights is not None and self.lives[job.number][0] != job.life
+        assert not takes_weights or job.weights[0] not in ending, "the weights are not written yet"
+        super().start(job)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "pbt"])
+def test_nobody_goes_on_from_a_job_that_still_saves(scheduler):
+    trials, settings = (6, {"population": 6, "interval": 2}) if scheduler == "pbt" else (30, {"eta": 2})
+    one = controller(scheduler=scheduler, scheduler_settings=settings, trials=trials, executor=Saving(loss, 5))
+    assert one.run() == "all trials are done"
+    assert one.ledger.counts["complete"] >= 1
+    assert {state for state, n in one.ledger.counts.items() if n} <= {"complete", "paused"}
+
+
 def test_a_study_rests_and_goes_on_with_more_trials(tmp_path):
     steps = iter(range(100))
     one = controller(trials=10, journal=tmp_path / "journal", asked_to_stop=lambda: "enough" if next(steps) > 6 else None)
