@@ -24,7 +24,6 @@ class Population(TrialScheduler):
         self._gone: set[int] = set()
         self._running: set[int] = set()
         self._at: dict[int, int] = {}
-        self._values: dict[int, Mapping[str, Any]] = {}
         self._seen: dict[int, dict[int, tuple[float, Mapping[str, Any]]]] = {}
 
     def admits(self) -> bool:
@@ -32,8 +31,8 @@ class Population(TrialScheduler):
 
     def started(self, trial: Trial) -> None:
         self._members.add(trial.number)
-        self._running.add(trial.number)
-        self._values[trial.number] = trial.values
+        if trial.step < trial.until:  # else all is told already: it only saves, again
+            self._running.add(trial.number)
 
     def seen(self, trial: Trial, step: int, loss: float) -> None:
         if step in self.rungs:

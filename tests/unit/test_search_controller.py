@@ -77,6 +77,22 @@ def test_a_study_goes_on_from_any_record(tmp_path, algorithm, scheduler):
             assert again.executor.steps_done <= whole.executor.steps_done  # what was complete was not trained again
 
 
+def test_a_population_goes_on_where_the_controller_died_before_a_member_had_saved(tmp_path):
+    """Its evaluation is on record, the end of its job is not: the job runs again and has nothing new to tell."""
+    set_up = {"scheduler": "pbt", "trials": 5, "scheduler_settings": {"population": 5, "interval": 4}}
+    whole = controller(**set_up, journal=tmp_path / "whole")
+    whole.run()
+    whole.journal.close()
+    records = read_journal(tmp_path / "whole")
+    for cut in (n + 1 for n, record in enumerate(records) if record["kind"] == "reported"):
+        path = tmp_path / f"cut-{cut}"
+        path.write_bytes(b"".join(frame(record) for record in records[:cut]))
+        again = controller(**set_up, journal=path)
+        again.run()
+        again.journal.close()
+        assert again.ledger.counts["complete"] == 5, (cut, again.ledger.counts)
+
+
 @pytest.mark.parametrize("algorithm", ["nsga2", "cmaes", "qmc"])
 def test_an_algorithm_that_counts_its_points_proposes_the_same_ones_after_a_restart(tmp_path, algorithm):
     """Its generations, its distribution, its place in the sequence are those of a study that nothing happened to."""
