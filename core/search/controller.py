@@ -146,7 +146,10 @@ class Controller:
         move = self.scheduler.next(full)
         if move is None or self._is_ending(move.number) or (move.weights and self._is_ending(move.weights[0])):
             return None
-        return self._start(self.ledger.trials[move.number], move.until, move.values, move.weights)
+        trial = self.ledger.trials[move.number]
+        if move.values is not None and self.refusal(move.values) is not None:
+            return self._start(trial, move.until)  # as it is: the recipe cannot be changed that way
+        return self._start(trial, move.until, move.values, move.weights)
 
     def _is_ending(self, number: int) -> bool:
         """Whether its job has told all that it will, but may still be saving: nobody can go on from it yet."""

@@ -93,6 +93,26 @@ def test_a_population_goes_on_where_the_controller_died_before_a_member_had_save
         assert again.ledger.counts["complete"] == 5, (cut, again.ledger.counts)
 
 
+def test_a_population_never_trains_what_the_recipe_refuses():
+    from drivetrain import Parameter, Space
+
+    ran: list[bool] = []
+
+    class Noting(SimulatedExecutor):
+        def start(self, job):
+            ran.append(job.values["x"] <= job.values["y"])
+            super().start(job)
+
+    plane = Space((Parameter("x", low=0.1), Parameter("y", low=0.1)))
+    away = lambda values, step: {"loss": (values["x"] - 0.6) ** 2 + (values["y"] - 0.6) ** 2}
+    one = controller(
+        "random", "pbt", 8, space=plane, executor=Noting(away, 3), scheduler_settings={"interval": 2, "resample": 1.0},
+        refusal=lambda values: "x is above y" if values["x"] > values["y"] else None,
+    )  # fmt: skip
+    one.run()
+    assert all(ran) and any(trial.life for trial in one.ledger.trials)
+
+
 @pytest.mark.parametrize("algorithm", ["nsga2", "cmaes", "qmc"])
 def test_an_algorithm_that_counts_its_points_proposes_the_same_ones_after_a_restart(tmp_path, algorithm):
     """Its generations, its distribution, its place in the sequence are those of a study that nothing happened to."""
