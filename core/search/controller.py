@@ -29,7 +29,6 @@ from .trials import (
     Ended,
     Event,
     Job,
-    Move,
     Trial,
 )
 
@@ -146,14 +145,17 @@ class Controller:
 
     def _go_on(self, full: bool) -> Job | None:
         move = self.scheduler.next(full)
-        if move is None or self._is_leaving(move):
+        if move is None or self._is_ending(move.number) or (move.weights and self._is_ending(move.weights[0])):
             return None
-        return self._start(self.ledger.trials[move.number], move.until, move.values, move.weights)
+        trial = self.ledger.trials[move.number]
+        if move.values is not None and self.refusal(move.values) is not None:
+            return self._start(trial, move.until)  # as it is: the recipe cannot be changed that way
+        return self._start(trial, move.until, move.values, move.weights)
 
-    def _is_leaving(self, move: Move) -> bool:
-        """A job saves and ends some time after its last evaluation is told: until then nothing can go on from there."""
-        running, (giver, step) = self.ledger.running, move.weights or (move.number, 0)
-        return move.number in running or (giver in running and running[giver].until <= step)
+    def _is_ending(self, number: int) -> bool:
+        """Whether its job has told all that it will, but may still be saving: nobody can go on from it yet."""
+        trial = self.ledger.trials[number]
+        return number in self.ledger.running and trial.step >= trial.until
 
     def _new_trial(self) -> Job | None:
         """A proposal that the recipe accepts; what it refuses is on record as infeasible and costs no job."""

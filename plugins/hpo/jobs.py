@@ -63,7 +63,7 @@ class TrialFiles:
             self.context.write_recipe(job.values, recipe)
         run = self.run(job)
         if job.weights is not None and not checkpoints(run):
-            self._take_weights(run, *job.weights)
+            self._take_weights(run, job.number, *job.weights)
         return [str(recipe), "--run", str(run), *self.context.words, f"train.stop_at={job.until}"]
 
     def evaluated(self, job: Job) -> list[Report]:
@@ -74,16 +74,25 @@ class TrialFiles:
         """Whether it has done all that it was to do, and saved it."""
         return any(r.step == job.until for r in self.evaluated(job)) and job.until in checkpoints(self.run(job))
 
-    def _take_weights(self, run: Path, donor: int, step: int) -> None:
-        """Another trial's checkpoint becomes the newest one of a new run; files are shared, not copied, where that goes."""
+    def _take_weights(self, run: Path, number: int, donor: int, step: int) -> None:
+        """Another trial's checkpoint becomes the newest one of a new run; files are shared, not copied, where that goes. Its
+        own one does where the other trial is so far ahead that it keeps none of this step."""
         name = f"step-{step:08d}"
-        sources = [p for life in range(100, -1, -1) if (p := self._life(donor, life) / "checkpoints" / name).is_dir()]
-        if not sources:
+        source = self._saved(donor, name) or self._saved(number, name)
+        if source is None:
             raise UserError(f"trial {donor} keeps no checkpoint of step {step}", remedy="raise checkpoint.keep")
+        if source != self._saved(donor, name):
+            self.context.say(f"trial {number} goes on from its own weights: trial {donor} keeps none of step {step} any more "
+                             "(checkpoint.keep)")  # fmt: skip
         aside = run / "checkpoints" / f".{name}.taken"
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(sources[0], aside, copy_function=_link)
+        shutil.copytree(source, aside, copy_function=_link)
         aside.rename(run / "checkpoints" / name)
+
+    def _saved(self, number: int, name: str) -> Path | None:
+        """A trial's checkpoint of that name, of its latest life that has one."""
+        found = [path for path in self.folder(number).glob(f"run*/checkpoints/{name}") if path.is_dir()]
+        return max(found, key=lambda path: int(path.parents[1].name.removeprefix("run").lstrip("-") or 0), default=None)
 
     def _life(self, number: int, life: int) -> Path:
         return self.folder(number) / ("run" if life == 0 else f"run-{life}")

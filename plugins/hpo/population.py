@@ -12,7 +12,7 @@ from .config import PbtConfig
 
 
 class Population(TrialScheduler):
-    """The member that is least far goes on first, once a ``quorum`` of those alive has come as far, and is compared with these.
+    """The members that are least far go on first, once a ``quorum`` of those alive has come as far, and are compared with these.
     ``parents: 3``: two of the best give hyperparameters, crossed over, and a third one the weights."""
 
     def __init__(self, config: PbtConfig, context: SchedulerContext):
@@ -24,7 +24,6 @@ class Population(TrialScheduler):
         self._gone: set[int] = set()
         self._running: set[int] = set()
         self._at: dict[int, int] = {}
-        self._values: dict[int, Mapping[str, Any]] = {}
         self._seen: dict[int, dict[int, tuple[float, Mapping[str, Any]]]] = {}
 
     def admits(self) -> bool:
@@ -32,8 +31,8 @@ class Population(TrialScheduler):
 
     def started(self, trial: Trial) -> None:
         self._members.add(trial.number)
-        self._running.add(trial.number)
-        self._values[trial.number] = trial.values
+        if trial.step < trial.until:  # else all is told already: it only saves, again
+            self._running.add(trial.number)
 
     def seen(self, trial: Trial, step: int, loss: float) -> None:
         if step in self.rungs:
@@ -49,16 +48,18 @@ class Population(TrialScheduler):
         ready = [n for n in self._at if n not in self._running and n not in self._gone and self._at[n] < self.context.steps]
         if not ready or (self.admits() and not full):
             return None
-        number = min(ready, key=lambda n: (self._at[n], n))
-        step = self._at[number]
+        step = min(self._at[n] for n in ready)
         if self._running and not self._is_quorate(step):
             return None
+        here = sorted(n for n in ready if self._at[n] == step)
         until = self.rungs[self.rungs.index(step) + 1]
         ranked = sorted(self._seen[step], key=lambda n: self._seen[step][n][0])
         few = int(len(ranked) * self.config.quantile)
-        if few == 0 or number not in ranked[-few:]:
-            return Move(number, until)
-        best, rng = ranked[:few], Rng(self.context.seed, "pbt", number, step)
+        worst = [n for n in here if n in ranked[len(ranked) - few :]]
+        if not worst:
+            return Move(here[0], until)
+        number, best = worst[0], ranked[:few]  # before the best ones go on, whose checkpoints of this step may then be gone
+        rng = Rng(self.context.seed, "pbt", number, step)
         donor = best[rng.integer(0, len(best))]
         return Move(number, until, self._child(best, donor, step, rng), (donor, step))
 

@@ -7,7 +7,7 @@ import random
 import pytest
 from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, values_of
 
-from drivetrain import Ended, Parameter, Report, Space
+from drivetrain import Parameter, Space
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
 from drivetrain.search.ledger import Ledger
@@ -79,6 +79,42 @@ def test_a_study_goes_on_from_any_record(tmp_path, algorithm, scheduler):
             assert again.executor.steps_done <= whole.executor.steps_done  # what was complete was not trained again
 
 
+def test_a_population_goes_on_where_the_controller_died_before_a_member_had_saved(tmp_path):
+    """Its evaluation is on record, the end of its job is not: the job runs again and has nothing new to tell."""
+    set_up = {"scheduler": "pbt", "trials": 5, "scheduler_settings": {"population": 5, "interval": 4}}
+    whole = controller(**set_up, journal=tmp_path / "whole")
+    whole.run()
+    whole.journal.close()
+    records = read_journal(tmp_path / "whole")
+    for cut in (n + 1 for n, record in enumerate(records) if record["kind"] == "reported"):
+        path = tmp_path / f"cut-{cut}"
+        path.write_bytes(b"".join(frame(record) for record in records[:cut]))
+        again = controller(**set_up, journal=path)
+        again.run()
+        again.journal.close()
+        assert again.ledger.counts["complete"] == 5, (cut, again.ledger.counts)
+
+
+def test_a_population_never_trains_what_the_recipe_refuses():
+    from drivetrain import Parameter, Space
+
+    ran: list[bool] = []
+
+    class Noting(SimulatedExecutor):
+        def start(self, job):
+            ran.append(job.values["x"] <= job.values["y"])
+            super().start(job)
+
+    plane = Space((Parameter("x", low=0.1), Parameter("y", low=0.1)))
+    away = lambda values, step: {"loss": (values["x"] - 0.6) ** 2 + (values["y"] - 0.6) ** 2}
+    one = controller(
+        "random", "pbt", 8, space=plane, executor=Noting(away, 3), scheduler_settings={"interval": 2, "resample": 1.0},
+        refusal=lambda values: "x is above y" if values["x"] > values["y"] else None,
+    )  # fmt: skip
+    one.run()
+    assert all(ran) and any(trial.life for trial in one.ledger.trials)
+
+
 @pytest.mark.parametrize("algorithm", ["nsga2", "cmaes", "qmc"])
 def test_an_algorithm_that_counts_its_points_proposes_the_same_ones_after_a_restart(tmp_path, algorithm):
     """Its generations, its distribution, its place in the sequence are those of a study that nothing happened to."""
@@ -95,6 +131,38 @@ def test_an_algorithm_that_counts_its_points_proposes_the_same_ones_after_a_rest
         again.run()
         again.journal.close()
         assert values_of(again) == values_of(whole)
+
+
+class Saving(SimulatedExecutor):
+    """Its jobs are gone, and their checkpoints there, only some polls after their last report, as real ones'."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.saving: list[tuple[int, object]] = []
+        self.waits = random.Random(1)
+
+    def poll(self):
+        due = [end for at, end in self.saving if at <= 1]
+        self.saving = [(at - 1, end) for at, end in self.saving if at > 1]
+        events = super().poll()
+        self.saving += [(self.waits.randrange(1, 6), event) for event in events if hasattr(event, "how")]
+        return [event for event in events if not hasattr(event, "how")] + due
+
+    def start(self, job):
+        ending = [end.number for _, end in self.saving]
+        assert job.number not in ending, "its last job still runs"
+        takes_weights = job.weights is not None and self.lives[job.number][0] != job.life
+        assert not takes_weights or job.weights[0] not in ending, "the weights are not written yet"
+        super().start(job)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "pbt"])
+def test_nobody_goes_on_from_a_job_that_still_saves(scheduler):
+    trials, settings = (6, {"population": 6, "interval": 2}) if scheduler == "pbt" else (30, {"eta": 2})
+    one = controller(scheduler=scheduler, scheduler_settings=settings, trials=trials, executor=Saving(loss, 5))
+    assert one.run() == "all trials are done"
+    assert one.ledger.counts["complete"] >= 1
+    assert {state for state, n in one.ledger.counts.items() if n} <= {"complete", "paused"}
 
 
 def test_a_study_rests_and_goes_on_with_more_trials(tmp_path):
@@ -124,42 +192,6 @@ def test_a_full_disk_is_no_trial_s_fault(tmp_path):
     again = controller(trials=10, journal=tmp_path / "journal")
     assert again.run() == "all trials are done" and again.code == 0
     assert again.ledger.counts["complete"] == 10
-
-
-class Late(SimulatedExecutor):
-    """A job saves and ends some time after its last evaluation was told, as real ones do."""
-
-    def __init__(self, *set_up, **more):
-        super().__init__(*set_up, **more)
-        self.leaving = []
-
-    def has_room(self):
-        return len(self._running) + len(self.leaving) < self.slots
-
-    def start(self, job):
-        saving = {end.number: self.lives[end.number][1] for _, end in self.leaving}
-        assert job.number not in {*self._running, *saving}, "twice at once"
-        if job.weights is not None and self.lives.get(job.number, (0, 0))[0] != job.life:
-            assert saving.get(job.weights[0]) != job.weights[1], "these weights are not saved yet"
-        super().start(job)
-
-    def poll(self):
-        if self.leaving and (self.leaving[0][0] == 0 or not self._queue):
-            return [self.leaving.pop(0)[1]]
-        self.leaving = [(polls - 1, end) for polls, end in self.leaving]
-        events = super().poll()
-        self.leaving += [(1, event) for event in events if isinstance(event, Ended)]
-        return [event for event in events if isinstance(event, Report)]
-
-
-@pytest.mark.parametrize("slots", [3, 8])
-@pytest.mark.parametrize("scheduler", ["asha", "pbt"])
-def test_nothing_goes_on_from_a_job_that_has_not_ended(scheduler, slots):
-    settings = {"population": 6, "interval": 16} if scheduler == "pbt" else {"eta": 3}
-    one = controller(scheduler=scheduler, scheduler_settings=settings, trials=6 if scheduler == "pbt" else 30, steps=64,
-                     executor=Late(loss, slots))  # fmt: skip
-    assert one.run() == "all trials are done"
-    assert set(+one.ledger.counts) <= {"complete", "paused"} and max(t.step for t in one.ledger.trials) >= 54
 
 
 def test_figures_that_are_not_finite_are_none(tmp_path):

@@ -1,0 +1,42 @@
+"""Population-based training: who goes on from whom, and with which values."""
+
+from __future__ import annotations
+
+import pytest
+from unit.search_made import SimulatedExecutor, controller, loss
+
+from drivetrain import ExecutorContext, Job
+from drivetrain.plugins.hpo.jobs import TrialFiles, checkpoints
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_the_worst_take_over_before_the_best_go_on(slots):
+    """A run keeps few checkpoints: those of this step are there as long as it goes no further."""
+    ahead: list[int] = []
+
+    class Noting(SimulatedExecutor):
+        def start(self, job):
+            if job.weights is not None and self.lives[job.number][0] != job.life:
+                ahead.append(self.lives[job.weights[0]][1] - job.weights[1])
+            super().start(job)
+
+    one = controller("random", "pbt", 8, scheduler_settings={"interval": 2}, executor=Noting(loss, slots))
+    one.run()
+    assert len(ahead) >= 10 and not any(ahead)
+
+
+def test_a_trial_whose_donor_keeps_no_such_checkpoint_goes_on_from_its_own(tmp_path):
+    said: list[str] = []
+    files = TrialFiles(ExecutorContext(tmp_path, steps=8, write_recipe=lambda values, path: None, say=said.append))
+    for number, steps in ((0, (6, 8)), (1, (2, 4))):
+        for step in steps:
+            saved = tmp_path / f"trials/{number:05d}/run/checkpoints/step-{step:08d}"
+            saved.mkdir(parents=True)
+            (saved / "weights").write_text(f"of {number}")
+    for donor, life, expected in ((0, 1, "of 1"), (1, 120, "of 1"), (1, 121, "of 1")):
+        job = Job(1, {}, 6, weights=(donor, 4), life=life)
+        (files.run(job) / "checkpoints").mkdir(parents=True)
+        files.prepare(job)
+        assert checkpoints(files.run(job)) == [4]
+        assert (files.run(job) / "checkpoints/step-00000004/weights").read_text() == expected
+    assert said == ["trial 1 goes on from its own weights: trial 0 keeps none of step 4 any more (checkpoint.keep)"]
