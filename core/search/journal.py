@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, UserError
 from ..files import sync_folder
 
 Record = Mapping[str, Any]
@@ -39,7 +39,8 @@ class Journal:
 
     Opening it cuts off a torn tail. ``append`` gathers; ``commit`` writes what was gathered and returns once it would outlive
     a power cut (``durable``: False for studies that nobody will ever resume). ``guard`` is called before each write, and
-    raises where the journal is no longer this process's.
+    raises where the journal is no longer this process's. A guard can be late, as after a pause of the host: records of another
+    writer behind those that this one knows are not written over, UserError.
     """
 
     def __init__(self, path: Path, guard: Callable[[], None] = lambda: None, durable: bool = True):
@@ -51,6 +52,7 @@ class Journal:
         self.records, whole = _read(path)
         if os.fstat(self._file).st_size > whole:
             os.ftruncate(self._file, whole)
+        self._size = whole
         if is_new and durable:
             sync_folder(path.parent)
 
@@ -61,7 +63,11 @@ class Journal:
         if not self._gathered:
             return
         self._guard()
+        if os.fstat(self._file).st_size != self._size:
+            raise UserError(f"{self.path}: another process has written to it", remedy="it goes on with the study: see "
+                            "drivetrain search status")  # fmt: skip
         data, self._gathered = memoryview(b"".join(self._gathered)), []
+        self._size += len(data)
         while data:
             data = data[os.write(self._file, data) :]
         if self._durable:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -71,6 +74,23 @@ def test_half_a_record_that_makes_other_journals_unreadable_is_nothing_here(tmp_
     journal.close()
 
 
+def test_a_writer_that_another_one_has_followed_writes_no_more(tmp_path):
+    """Also where its guard is too late: what was read by the other stays a whole journal."""
+    path = tmp_path / "journal"
+    old = Journal(path)
+    old.append({"n": 0})
+    old.commit()
+    new = Journal(path)
+    new.append({"n": 1})
+    new.commit()
+    old.append({"n": 1, "old": True})
+    with pytest.raises(UserError, match="another process has written to it"):
+        old.commit()
+    new.append({"n": 2})
+    new.close()
+    assert read_journal(path) == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -114,6 +134,42 @@ def test_after_kill_9_the_next_one_has_it_at_once(tmp_path, holder):
 def of_another_host(folder, beat):
     told = {"host": "elsewhere", "boot": "1", "pid": 1, "started": 1, "token": "theirs", "beat": beat}
     (folder / "controller.json").write_text(json.dumps(told))
+
+
+def test_of_two_hosts_that_begin_at_once_one_has_it(tmp_path, monkeypatch):
+    """Where they share no lock: one finds nobody, and before it has said so the other one begins."""
+    monkeypatch.setattr(Lease, "_take_lock", lambda self: None)
+    first, second, read = Lease(tmp_path), Lease(tmp_path), Lease._read
+
+    def found_nobody(self):
+        monkeypatch.setattr(Lease, "_read", read)
+        second.take()
+        return None
+
+    monkeypatch.setattr(Lease, "_read", found_nobody)
+    with pytest.raises(UserError, match="another process runs"):
+        first.take()
+    second.check(at_once=True)
+    second.release()
+    assert not [path for path in tmp_path.iterdir() if path.name != ".controller.lock"]
+
+
+def test_a_holder_whose_file_cannot_be_read_for_a_moment_is_not_gone(tmp_path, monkeypatch):
+    """Another host replaces it as this one reads: a network file system then says that its handle is stale."""
+    of_another_host(tmp_path, 7)
+    watching, reads, text = Lease(tmp_path, beat_s=0.05, silent_s=0.6), itertools.count(), Path.read_text
+
+    def stale(path):
+        number = next(reads)
+        if number == 2:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        if number == 4:
+            of_another_host(tmp_path, 8)
+        return text(path)
+
+    monkeypatch.setattr(Path, "read_text", stale)
+    with pytest.raises(UserError, match="process 1 on elsewhere"):
+        watching.take()
 
 
 def test_without_a_common_lock_the_count_decides(tmp_path, monkeypatch):
