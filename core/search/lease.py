@@ -47,7 +47,10 @@ class Lease:
         if holder and not _is_gone_here(holder) and self._gives_sign(holder):
             self._give_up_lock()
             raise self._held(holder)
-        self._write()
+        if holder:
+            self._write()
+        else:
+            self._write_first()
         if holder and _place(holder) != _place(self._own()):
             time.sleep(min(1.0, self.beat_s))  # of two hosts that took it over at once, the later writer has it
         self.check(at_once=True)
@@ -97,8 +100,9 @@ class Lease:
             time.sleep(min(0.2, self.beat_s))
             seen = self._read()
             if seen is None:
-                return False
-            if (seen["token"], seen["beat"]) != (holder["token"], holder["beat"]):
+                if not self.path.exists():
+                    return False
+            elif (seen["token"], seen["beat"]) != (holder["token"], holder["beat"]):
                 return True
         return False
 
@@ -118,11 +122,32 @@ class Lease:
         self._beat += 1
         write_json(self.path, {**self._own(), "beat": self._beat})
 
-    def _read(self) -> dict[str, Any] | None:
+    def _write_first(self) -> None:
+        """Where nobody has it: of two hosts that begin at once, the first has it. Raises UserError for the other."""
+        aside = self.path.with_name(f".{self._token}")
+        write_json(aside, {**self._own(), "beat": self._beat})
         try:
-            return json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            return None
+            os.link(aside, self.path)
+        except FileExistsError:
+            if holder := self._read():
+                self._give_up_lock()
+                raise self._held(holder) from None
+            self._write()  # over one that nobody can read
+        except OSError:  # a file system without links
+            self._write()
+        finally:
+            aside.unlink()
+
+    def _read(self) -> dict[str, Any] | None:
+        """None where there is none, or where it could not be read, not even again: another host has just replaced it."""
+        for _ in range(3):
+            try:
+                return json.loads(self.path.read_text())
+            except FileNotFoundError:
+                return None
+            except (OSError, ValueError):
+                time.sleep(0.05)
+        return None
 
     def _held(self, holder: dict[str, Any] | None) -> UserError:
         return UserError(f"{self.path.parent}: another process runs this study: {_named(holder)}",
