@@ -95,7 +95,10 @@ class Parameter:
 
     def _in_range(self, value: float) -> Any:
         value = min(max(value, self.low), self.high)
-        return round(value) if self.integer else float(f"{value:.6g}") if self.log else float(value)
+        if self.integer:
+            return round(value)
+        digits = 6 if self.log else 12 if self.step else 17  # 0.1 + 2 * 0.1 is 0.3, as it is written
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def key_of(values: Values) -> str:
 
 
 def _among(value: Any, wanted: Iterable[Any]) -> bool:
-    return any(value == w and type(value) is type(w) for w in wanted)
+    return any(value == w and isinstance(value, bool) == isinstance(w, bool) for w in wanted)
 
 
 def _in_order(parameters: Sequence[Parameter]) -> Iterator[Parameter]:

@@ -359,6 +359,21 @@ def test_halving_that_stops_pays_no_start_up_twice():
     assert one.ledger.best.losses[0] <= 1.5 * best + 0.1
 
 
+def test_a_condition_on_a_number_holds_as_it_is_written():
+    """0.3 is a third step of 0.1, and 0 the float that it begins with."""
+    steps = {"low": 0.0, "high": 0.5, "step": 0.1}
+    for written, inner in ((0.3, 0.3), (0, 0.0)):
+        when = (("outer", (written,)),)
+        space = Space((Parameter("outer", **steps), Parameter("inner", choices=("a", "b"), when=when)))
+        points = list(space.every_point())
+        assert len(points) == space.size == 7 and [p["outer"] for p in points if "inner" in p] == [inner] * 2
+
+
+def test_the_ends_of_a_range_are_in_it():
+    fine = Parameter("lr", low=1.23454321e-4, high=9.87655678e-2, log=True)
+    assert fine.admits(fine.at(0.0)) and fine.admits(fine.at(1.0))
+
+
 def test_space_and_units_fit():
     rng = random.Random(3)
     for parameter in SPACE.parameters:
