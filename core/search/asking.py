@@ -195,7 +195,7 @@ def _located(recipe: Recipe, make: Any) -> Any:
 def _objectives(recipe: Recipe, section: SearchSection) -> Iterator[tuple[str, str]]:
     """Each figure with its direction."""
     asked = section.objective
-    if asked is None:
+    if not asked:
         names = [recipe.checkpoint.best] if recipe.checkpoint.best else list(recipe.metrics)
         if len(names) != 1:
             raise RecipeError("is needed: the figure to search for", where=recipe.where("search.objective"),
