@@ -104,7 +104,7 @@ def best(
     if ledger.best is None:
         raise UserError(f"{study}: no trial has figures yet")
     if out is not None:
-        write_text(new_file(out), (found.path / "best.yaml").read_text())
+        write_text(new_file(out), _recipe_of(found, ledger, ledger.best))
         say(f"wrote {out}; next: drivetrain train {out}")
     front = ledger.front or [ledger.best]
     if as_json:
@@ -119,8 +119,13 @@ def best(
 @app.command()
 def stop(study: Path = _STUDY) -> None:
     """Make a study rest: its trials save and leave. ``resume`` goes on."""
+    from ..search.lease import holder_of
+
     found = _folder(study)
     found.read()
+    if holder_of(study) is None:
+        say(f"{study}: nobody runs it")
+        return
     found.stop_file.touch()
     say(f"{study}: its trials save and leave; go on with: drivetrain search resume {study}")
 
@@ -199,20 +204,28 @@ def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) 
 
 def _export_table(study: Path, out: Path | None) -> None:
     about, ledger = _folder(study).read()
-    figures = [*about["objectives"], *about["limits"]]
+    figures = list(dict.fromkeys([*about["objectives"], *about["limits"]]))
     head = ["trial", "state", "step", *figures, *about["parameters"], "origin", "why"]
     with new_file(out).open("w", newline="") if out else _unclosed(sys.stdout) as file:
         table = csv.writer(file)
         table.writerow(head)
         for t in ledger.trials:
-            row = [t.figures.get(name) for name in figures] + [_cell(t.values.get(name)) for name in about["parameters"]]
-            table.writerow([t.number, t.state, t.step, *row, t.origin, t.why])
+            values = [_cell(t.values[name]) if name in t.values else "" for name in about["parameters"]]
+            table.writerow([t.number, t.state, t.step, *(t.figures.get(name) for name in figures), *values, t.origin, t.why])
 
 
 def _folder(path: Path) -> StudyFolder:
     from ..search.folder import StudyFolder
 
     return StudyFolder(path)
+
+
+def _recipe_of(found: StudyFolder, ledger: Ledger, trial: Trial) -> str:
+    """Not the study's best.yaml: that is of the last trial that ended or paused, or not there yet."""
+    from ..recipe import load_recipe
+    from ..search.study import best_recipe
+
+    return best_recipe(found, trial, ledger.objectives, load_recipe(found.recipe))
 
 
 def _counts(ledger: Ledger) -> dict[str, int]:
@@ -242,7 +255,7 @@ def _table(ledger: Ledger, about: dict[str, Any], rows: int = 20) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, (str, int, float)) else json.dumps(value)
+    return value if isinstance(value, (str, int, float)) else json.dumps(value)
 
 
 def _unclosed(file: Any) -> Any:
