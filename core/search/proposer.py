@@ -39,7 +39,9 @@ class Proposer:
     def propose(self, number: int, seen: Container[str]) -> tuple[dict[str, Any], str] | None:
         """(values, origin) of trial ``number``, which are not in ``seen``; None: nothing is left to try."""
         if number < len(self.given):
-            return self.space.draw(Rng(self.seed, "given", number), self.given[number]), "given"
+            given = self.space.draw(Rng(self.seed, "given", number), self.given[number])
+            if key_of(given) not in seen:
+                return given, "given"
         for values, origin in self._proposals(number):
             if values is None:
                 return None

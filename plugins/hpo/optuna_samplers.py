@@ -97,13 +97,14 @@ class Sampler(SearchAlgorithm):
 def _distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.choices:
         return CategoricalDistribution(range(len(parameter.choices)))
+    high = parameter.high if parameter.step is None else parameter.at(1.0)  # of a step that does not divide the range, too
     if parameter.integer:
-        return IntDistribution(int(parameter.low), int(parameter.high), parameter.log, int(parameter.step or 1))
-    return FloatDistribution(parameter.low, parameter.high, parameter.log, parameter.step)
+        return IntDistribution(int(parameter.low), int(high), parameter.log, int(parameter.step or 1))
+    return FloatDistribution(parameter.low, high, parameter.log, parameter.step)
 
 
 def _value(parameter: Parameter, told: Any) -> Any:
-    return parameter.choices[told] if parameter.choices else told
+    return parameter.choices[told] if parameter.choices else parameter.nearest(told)
 
 
 def _told(parameter: Parameter, value: Any) -> Any:
