@@ -47,7 +47,7 @@ class Sampler(SearchAlgorithm):
         self._running[number] = self._ask(values)[0] if self.replays else None
 
     def tell(self, number: int, values: Values, losses: LossVector | None, violation: float = 0.0) -> None:
-        if self.replays and number < 0:  # an earlier study's: a member like others
+        if self.replays and number not in self._running:  # an earlier study's, or come up from a rung: a member like others
             self._running[number] = self._ask(values)[0]
         trial = self._running.pop(number, None)
         if trial is None:

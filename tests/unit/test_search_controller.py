@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, values_of
+from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, plugin, values_of
 
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
@@ -161,6 +161,24 @@ def test_nobody_goes_on_from_a_job_that_still_saves(scheduler):
     assert one.run() == "all trials are done"
     assert one.ledger.counts["complete"] >= 1
     assert {state for state, n in one.ledger.counts.items() if n} <= {"complete", "paused"}
+
+
+@pytest.mark.parametrize("algorithm", ["bayes", "tpe", "cmaes", "nsga2", "genetic"])
+def test_an_algorithm_learns_of_a_point_that_it_had_given_up(algorithm):
+    """As the model of a rung does: a trial that waits below is forgotten, and told once it has come up."""
+    from statistics import median
+
+    from drivetrain import AlgorithmContext
+
+    settings = {"nsga2": {"population": 6}, "cmaes": {"startup": 4}}.get(algorithm, {})
+    one, asked = plugin("search_algorithm", algorithm, **settings)(AlgorithmContext(PLANE, 1)), []
+    for number in range(80):
+        values = one.ask(number)
+        asked.append(bowl(values, 1)["loss"])
+        one.begin(number, values)
+        one.forget(number)
+        one.tell(number, values, (asked[-1],))
+    assert median(asked[-20:]) < 12  # of random ones: 30
 
 
 def test_a_study_rests_and_goes_on_with_more_trials(tmp_path):
