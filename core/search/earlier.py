@@ -114,6 +114,7 @@ def _as_here(asked: Asked, recipe: Callable[[], Recipe], theirs: Values) -> Valu
         ours[name] = theirs[name] if name in theirs else lookup()[name]
         if not parameter.admits(ours[name]):
             raise _MisfitError(f"{name} is not {parameter.told()}")
+        ours[name] = parameter.nearest(ours[name])
     if others := theirs.keys() - ours.keys():
         here = _resolved(trial_recipe(asked.recipe, ours))
         if different := sorted(name for name in others if here.get(name) != theirs[name]):

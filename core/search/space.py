@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -52,8 +53,7 @@ class Parameter:
         unit = min(max(unit, 0.0), 1.0)
         if self.size is None or self.log:
             return self._in_range(self._warped(unit))
-        index = min(int(unit * self.size), self.size - 1)
-        return self.choices[index] if self.choices else self._in_range(self.low + index * (self.step or 1))
+        return self._nth(min(int(unit * self.size), self.size - 1))
 
     def unit(self, value: Any) -> float:
         """Where ``value`` lies from 0 to 1, in the middle of its share."""
@@ -66,16 +66,24 @@ class Parameter:
     def admits(self, value: Any) -> bool:
         if self.choices:
             return any(value == c and type(value) is type(c) for c in self.choices)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (self.integer and value != int(value)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
             return False
-        on_step = self.step is None or abs((value - self.low) / self.step - round((value - self.low) / self.step)) < 1e-6
-        return self.low <= value <= self.high and on_step
+        step = self.step or (1 if self.integer else None)
+        return step is None or abs((value - self.low) / step - round((value - self.low) / step)) < 1e-6
+
+    def nearest(self, value: Any) -> Any:
+        """The value of the range next to a number, as all others write it: 0.3 rather than 0.30000000000000004, 1.0 rather
+        than 1. A choice is what it is."""
+        if self.choices:
+            return value
+        if self.size is None:
+            return float(min(max(value, self.low), self.high))
+        return self._nth(min(max(round((value - self.low) / (self.step or 1)), 0), self.size - 1))
 
     def every_value(self) -> Iterator[Any]:
         """All values of one that has a `size`."""
         assert self.size is not None
-        for index in range(self.size):
-            yield self.choices[index] if self.choices else self._in_range(self.low + index * (self.step or 1))
+        yield from map(self._nth, range(self.size))
 
     def told(self) -> str:
         if self.choices:
@@ -93,12 +101,18 @@ class Parameter:
         value = low + unit * (high - low)
         return math.exp(value) if self.log else value
 
-    def _in_range(self, value: float) -> Any:
-        value = min(max(value, self.low), self.high)
+    def _nth(self, index: int) -> Any:
+        """Of one that has a `size`, by decimal arithmetic: in binary one, 3 steps of 0.1 are not 0.3."""
+        if self.choices:
+            return self.choices[index]
         if self.integer:
-            return round(value)
-        digits = 6 if self.log else 12 if self.step else 17  # 0.1 + 2 * 0.1 is 0.3, as it is written
-        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
+            return round(self.low + index * (self.step or 1))
+        return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))
+
+    def _in_range(self, value: float) -> Any:
+        value = float(f"{value:.6g}") if self.log and not self.integer else value
+        value = min(max(value, self.low), self.high)
+        return round(value) if self.integer else float(value)
 
 
 @dataclass(frozen=True)
@@ -145,8 +159,8 @@ class Space:
         values: dict[str, Any] = {}
         for parameter in self.parameters:
             if self.is_active(parameter, values):
-                is_fixed = fixed is not None and parameter.name in fixed
-                values[parameter.name] = fixed[parameter.name] if is_fixed else parameter.at(rng.uniform())  # type: ignore[index]
+                name, is_fixed = parameter.name, fixed is not None and parameter.name in fixed
+                values[name] = parameter.nearest(fixed[name]) if is_fixed else parameter.at(rng.uniform())  # type: ignore[index]
         return values
 
     def every_point(self) -> Iterator[dict[str, Any]]:
@@ -190,16 +204,19 @@ def key_of(values: Values) -> str:
 
 
 def _among(value: Any, wanted: Iterable[Any]) -> bool:
-    return any(value == w and isinstance(value, bool) == isinstance(w, bool) for w in wanted)
+    return any(value == w and type(value) is type(w) for w in wanted)
 
 
 def _in_order(parameters: Sequence[Parameter]) -> Iterator[Parameter]:
     names = [p.name for p in parameters]
     placed: set[str] = set()
-    left = list(parameters)
-    for parameter in left:
+    known = {p.name: p for p in parameters}
+    left = []
+    for parameter in parameters:
         for name, wanted in parameter.when:
-            _check_condition(parameter, name, wanted, {p.name: p for p in parameters}, names)
+            _check_condition(parameter, name, wanted, known, names)
+        when = tuple((name, tuple(map(known[name].nearest, wanted))) for name, wanted in parameter.when)
+        left.append(replace(parameter, when=when))
     while left:
         ready = [p for p in left if all(name in placed for name, _ in p.when)]
         if not ready:

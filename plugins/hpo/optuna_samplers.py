@@ -47,7 +47,7 @@ class Sampler(SearchAlgorithm):
         self._running[number] = self._ask(values)[0] if self.replays else None
 
     def tell(self, number: int, values: Values, losses: LossVector | None, violation: float = 0.0) -> None:
-        if self.replays and number < 0:  # an earlier study's: a member like others
+        if self.replays and number not in self._running:  # an earlier study's, or come up from a rung: a member like others
             self._running[number] = self._ask(values)[0]
         trial = self._running.pop(number, None)
         if trial is None:
@@ -97,13 +97,14 @@ class Sampler(SearchAlgorithm):
 def _distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.choices:
         return CategoricalDistribution(range(len(parameter.choices)))
+    high = parameter.high if parameter.step is None else parameter.at(1.0)  # of a step that does not divide the range, too
     if parameter.integer:
-        return IntDistribution(int(parameter.low), int(parameter.high), parameter.log, int(parameter.step or 1))
-    return FloatDistribution(parameter.low, parameter.high, parameter.log, parameter.step)
+        return IntDistribution(int(parameter.low), int(high), parameter.log, int(parameter.step or 1))
+    return FloatDistribution(parameter.low, high, parameter.log, parameter.step)
 
 
 def _value(parameter: Parameter, told: Any) -> Any:
-    return parameter.choices[told] if parameter.choices else told
+    return parameter.choices[told] if parameter.choices else parameter.nearest(told)
 
 
 def _told(parameter: Parameter, value: Any) -> Any:

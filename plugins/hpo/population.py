@@ -12,8 +12,8 @@ from .config import PbtConfig
 
 
 class Population(TrialScheduler):
-    """The members that are least far go on first, once a ``quorum`` of those alive has come as far, and are compared with these.
-    ``parents: 3``: two of the best give hyperparameters, crossed over, and a third one the weights."""
+    """The members that are least far go on first, once a ``quorum`` of those alive has come as far, and are compared with
+    these. ``parents: 3``: two of the best give hyperparameters, crossed over, and a third one the weights."""
 
     def __init__(self, config: PbtConfig, context: SchedulerContext):
         super().__init__(context)
