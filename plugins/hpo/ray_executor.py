@@ -61,8 +61,11 @@ class RayJob(JobFiles):
             return None
         try:
             end = self._ray.get(self._asked)
+        except self._ray.exceptions.ActorUnavailableError:  # for now: it may answer later, and its ranks go on
+            self._asked = self._actor.await_end.remote(2.0)
+            return None
         except self._ray.exceptions.RayActorError as error:
-            self._why = str(error).strip().splitlines()[0] or "its worker died"
+            self._why = str(error).strip().splitlines()[-1 if error.actor_init_failed else 0]
             self._leaving = end_everywhere(self._ray, self.run, self._grace_s)
             return None
         self.placed = True

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,3 +97,29 @@ def test_stopping_is_asked_for(executor):
     events = events_until(one, has_ended, 120)
     assert events[-1].how == "left" and not any(isinstance(e, Report) for e in events)
     assert time.monotonic() - began < 60
+
+
+def test_an_actor_that_is_unavailable_for_a_while_is_asked_again(tmp_path):
+    """Its ranks go on meanwhile: they are not to be ended."""
+    from ray.exceptions import ActorUnavailableError
+
+    answers = [ActorUnavailableError("the network is slow", None), None, ("reached", "")]
+
+    def get(_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    played = SimpleNamespace(wait=lambda asked, timeout: (asked, []), get=get, exceptions=ray.exceptions)
+    actor = SimpleNamespace(await_end=SimpleNamespace(remote=lambda seconds: seconds))
+    job = ray_executor.RayJob(played, "a", actor, tmp_path / "run", tmp_path / "log", 0.0)
+    assert [job.poll() for _ in range(3)] == [None, None, ("reached", "")]
+
+
+def test_why_an_actor_could_not_begin_is_told(executor, monkeypatch):
+    one = executor()
+    monkeypatch.setattr(os, "getcwd", lambda: "/of/this/host/alone")
+    one.start(Job(0, {"do": "fine"}, 4))
+    end = events_until(one, has_ended, 120)[-1]
+    assert end.how == "crashed" and end.why.endswith("No such file or directory: '/of/this/host/alone'")
