@@ -141,9 +141,10 @@ class RayExecutor(JobsExecutor):
                    "scheduling_strategy": PlacementGroupSchedulingStrategy(group)}  # fmt: skip
         recipe, run, *rest = (str(Path(word).resolve()) if n in (0, 2) else word for n, word in enumerate(words))
         words = ["train", recipe, run, *rest]
+        threads = {"DRIVETRAIN_THREADS": str(max(1, int(self.config.cpus)))} if self.config.cpus else {}
         actor = self.ray.remote(Owner).options(**options).remote(
             words, self.context.ranks, str(self.files.run(job).resolve()), str(self.files.log(job).resolve()),
-            exported(Path(recipe).read_text()), os.getcwd(),
+            threads | exported(Path(recipe).read_text()), os.getcwd(),
         )  # fmt: skip
         return self._job(job, actor)
 

@@ -77,6 +77,7 @@ def test_a_killed_worker_is_a_crash_and_its_ranks_are_gone_before_it_is_told(exe
     began = one.files.run(job) / "began"
     await_(lambda: began.exists() and began.read_text(), 120)
     rank = int(began.read_text())
+    assert b"DRIVETRAIN_THREADS=1\0" in Path(f"/proc/{rank}/environ").read_bytes(), "not as many as the host has cores"
     worker = int(Path(f"/proc/{rank}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(worker, signal.SIGKILL)
     end = events_until(one, has_ended, 120)[-1]
