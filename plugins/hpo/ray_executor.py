@@ -61,8 +61,11 @@ class RayJob(JobFiles):
             return None
         try:
             end = self._ray.get(self._asked)
+        except self._ray.exceptions.ActorUnavailableError:  # for now: it may answer later, and its ranks go on
+            self._asked = self._actor.await_end.remote(2.0)
+            return None
         except self._ray.exceptions.RayActorError as error:
-            self._why = str(error).strip().splitlines()[0] or "its worker died"
+            self._why = str(error).strip().splitlines()[-1 if error.actor_init_failed else 0]
             self._leaving = end_everywhere(self._ray, self.run, self._grace_s)
             return None
         self.placed = True
@@ -138,9 +141,10 @@ class RayExecutor(JobsExecutor):
                    "scheduling_strategy": PlacementGroupSchedulingStrategy(group)}  # fmt: skip
         recipe, run, *rest = (str(Path(word).resolve()) if n in (0, 2) else word for n, word in enumerate(words))
         words = ["train", recipe, run, *rest]
+        threads = {"DRIVETRAIN_THREADS": str(max(1, int(self.config.cpus)))} if self.config.cpus else {}
         actor = self.ray.remote(Owner).options(**options).remote(
             words, self.context.ranks, str(self.files.run(job).resolve()), str(self.files.log(job).resolve()),
-            exported(Path(recipe).read_text()), os.getcwd(),
+            threads | exported(Path(recipe).read_text()), os.getcwd(),
         )  # fmt: skip
         return self._job(job, actor)
 

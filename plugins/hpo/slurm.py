@@ -95,7 +95,7 @@ class BatchJob(JobFiles):
         if self.job is None:
             return self._await_number()
         state = self._queue.answer.jobs.get(self.job)
-        if state is not None:
+        if state is not None and state.name == self.name:  # else it is another one's, as a number is given again some day
             self._missing = None
             return None if state.state in LIVE else self._end(state)
         return self._look_for_it()
@@ -104,16 +104,19 @@ class BatchJob(JobFiles):
         self._leaving = True
         super().ask_to_leave(why)
         if self.job is not None:
-            self._queue.cancel("--state=PENDING", self.job)
+            self._cancel("--state=PENDING")
         else:
             self._claim.write("-")  # should it exist after all, it is to do nothing
 
     def kill(self) -> None:
         if self.job is not None and time.monotonic() - self._killed > _AGAIN_S:
             self._killed = time.monotonic()
-            self._queue.cancel(self.job)
+            self._cancel()
 
     # ---- inside
+
+    def _cancel(self, *words: str) -> None:
+        self._queue.cancel(*words, f"--name={self.name}", str(self.job))
 
     def _try(self) -> None:
         """Submit under a new name; whether a failed sbatch has submitted is seen later, by that name."""
@@ -134,7 +137,7 @@ class BatchJob(JobFiles):
         if found is not None:
             self.job = found.job
             if self._leaving:
-                self._queue.cancel(self.job)
+                self._cancel()
             else:
                 self._claim.write(self.name, self.job)
             return None
@@ -221,7 +224,7 @@ class SlurmExecutor(JobsExecutor):
 
         def submit(name: str) -> str:
             script = self._write_script(folder, claim, words)
-            options = [f"--job-name={name}", f"--output={log.resolve()}", *self._options()]
+            options = [f"--job-name={name}", f"--output={str(log.resolve()).replace('%', '%%')}", *self._options()]
             return slurm("sbatch", "--parsable", *options, str(script)).strip().partition(";")[0]
 
         return BatchJob(self.queue, claim, submit, study, self.files.run(job), log, known)
@@ -257,4 +260,4 @@ class SlurmExecutor(JobsExecutor):
 def study_name(folder: Path) -> str:
     """Of jobs: the folder's name, and what tells it from another of that name."""
     where = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', folder.name)}-{where}"
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', folder.name)[:100]}-{where}"

@@ -83,7 +83,7 @@ def test_plain_srun_starts_ranks_that_meet_where_they_are_told(shards, slurm, tm
 
 
 def test_trials_of_a_study_are_jobs(shards, slurm, tmp_path):
-    recipe, study = tmp_path / "mine.yaml", tmp_path / "study"
+    recipe, study = tmp_path / "mine.yaml", tmp_path / "100%j \"größer\" als '50'"
     recipe.write_text(f"""
 extends: [{SMALL}]
 model: {{plugin: diverging, task: semantic_segmentation, steps: []}}
@@ -99,4 +99,5 @@ search:
     assert done.returncode == 0, done.stderr + "".join(p.read_text() for p in study.glob("trials/*/log"))
     assert done.stderr.count(" complete at step 2") == 2, done.stderr
     names = slurm.run("squeue", "--states=all", "--noheader", "--format=%j").split()
-    assert sorted(name.split(".")[1] for name in names if name.startswith("study-")) == ["00000", "00001"]
+    assert sorted(name.split(".")[1] for name in names if name.startswith("100_j__gr")) == ["00000", "00001"]
+    assert not list(study.parent.glob("100[!%]*")), "whoever reads % as a part of a pattern writes the log elsewhere"

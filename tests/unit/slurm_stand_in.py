@@ -85,7 +85,7 @@ def daemon(number):
                 break
         time.sleep(0.05)
     environment = {**os.environ, "SLURM_JOB_ID": str(number), "SLURM_JOB_NAME": job["name"], "SLURM_JOB_NODELIST": "node1"}
-    with open(job["options"]["output"], "ab") as log:
+    with open(job["options"]["output"].replace("%%", "%"), "ab") as log:
         process = subprocess.Popen(["bash", *job["script"]], env=environment, stdout=log, stderr=log, start_new_session=True)
     write({**read(number), "process": process.pid, "state": "RUNNING"})
     code = process.wait()
@@ -102,7 +102,7 @@ def scancel(words):
     for number in rest:
         with Locked():
             job = read(number)
-            if job["state"] not in LIVE or named.get("state", job["state"]) != job["state"]:
+            if job["state"] not in LIVE or any(named.get(key, job[key]) != job[key] for key in ("state", "name")):
                 continue
             write({**job, "cancelled": True, "state": "CANCELLED" if job["state"] == "PENDING" else job["state"]})
         if job["state"] == "RUNNING" and "process" in job:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +77,7 @@ def test_a_killed_worker_is_a_crash_and_its_ranks_are_gone_before_it_is_told(exe
     began = one.files.run(job) / "began"
     await_(lambda: began.exists() and began.read_text(), 120)
     rank = int(began.read_text())
+    assert b"DRIVETRAIN_THREADS=1\0" in Path(f"/proc/{rank}/environ").read_bytes(), "not as many as the host has cores"
     worker = int(Path(f"/proc/{rank}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(worker, signal.SIGKILL)
     end = events_until(one, has_ended, 120)[-1]
@@ -96,3 +98,29 @@ def test_stopping_is_asked_for(executor):
     events = events_until(one, has_ended, 120)
     assert events[-1].how == "left" and not any(isinstance(e, Report) for e in events)
     assert time.monotonic() - began < 60
+
+
+def test_an_actor_that_is_unavailable_for_a_while_is_asked_again(tmp_path):
+    """Its ranks go on meanwhile: they are not to be ended."""
+    from ray.exceptions import ActorUnavailableError
+
+    answers = [ActorUnavailableError("the network is slow", None), None, ("reached", "")]
+
+    def get(_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    played = SimpleNamespace(wait=lambda asked, timeout: (asked, []), get=get, exceptions=ray.exceptions)
+    actor = SimpleNamespace(await_end=SimpleNamespace(remote=lambda seconds: seconds))
+    job = ray_executor.RayJob(played, "a", actor, tmp_path / "run", tmp_path / "log", 0.0)
+    assert [job.poll() for _ in range(3)] == [None, None, ("reached", "")]
+
+
+def test_why_an_actor_could_not_begin_is_told(executor, monkeypatch):
+    one = executor()
+    monkeypatch.setattr(os, "getcwd", lambda: "/of/this/host/alone")
+    one.start(Job(0, {"do": "fine"}, 4))
+    end = events_until(one, has_ended, 120)[-1]
+    assert end.how == "crashed" and end.why.endswith("No such file or directory: '/of/this/host/alone'")

@@ -56,8 +56,8 @@ def context(folder: Path, **more) -> ExecutorContext:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(values)))
 
-    return ExecutorContext(folder=folder / "a study", steps=4, figures=("loss",), own_figures={"loss": "loss"}, grace_s=0.0,
-                           write_recipe=write, **more)  # fmt: skip
+    return ExecutorContext(folder=folder / "a study of 50%'s", steps=4, figures=("loss",), own_figures={"loss": "loss"},
+                           grace_s=0.0, write_recipe=write, **more)  # fmt: skip
 
 
 def executor(folder: Path, **settings) -> SlurmExecutor:
@@ -101,7 +101,7 @@ def test_a_study_tells_its_jobs_ends_apart(home, tmp_path):
         assert ends[what].state == state, (what, ends[what])
         assert sum(f".{ends[what].number:05d}." in name for name in names) == count, what
     assert "it is diverged" in ends["diverged"].why and "OUT_OF_MEMORY" in ends["OUT_OF_MEMORY"].why
-    assert len(set(names)) == len(names) and all(name.startswith("a_study-") for name in names)
+    assert len(set(names)) == len(names) and all(name.startswith("a_study_of_50__s-") for name in names)
     assert jobs(home)[0]["options"]["signal"] == "B:USR1@60"
 
 
@@ -155,6 +155,34 @@ def test_ends_that_slurm_has_forgotten(home, tmp_path, monkeypatch):
     (one.files.folder(2) / "slurm-exit").mkdir()  # nowhere to leave the code
     end = events_until(one, has_ended)[-1]
     assert end.how == "crashed" and "knows nothing of job 3" in end.why
+
+
+def test_a_job_that_runs_for_the_accounting_alone_has_ended(home, tmp_path, monkeypatch):
+    """It missed the end: `sacctmgr show runawayjobs` tells of such."""
+    monkeypatch.setattr(batch, "FORGOTTEN_S", 0.5)
+    (home / "forgotten").write_text("1")
+    one = executor(tmp_path)
+    one.start(Job(0, {"do": "hangs", "seconds": 5}, 4000))
+    await_(lambda: jobs(home)[0]["state"] == "RUNNING")
+    assert "knows nothing of job 1" in events_until(one, has_ended)[-1].why
+    batch.slurm("scancel", "1")
+
+
+def test_a_number_that_was_given_to_another_job_is_not_the_trials(home, tmp_path, monkeypatch):
+    """Slurm begins anew after its last number, or where its state was lost."""
+    monkeypatch.setattr(batch, "FORGOTTEN_S", 0.5)
+    one, job = executor(tmp_path), Job(0, {"do": "hangs", "seconds": 5}, 4000)
+    one.start(job)
+    await_(lambda: jobs(home)[0].get("process"))
+    claim = Claim(one.files.folder(0))
+    claim.write("of last year", "1")
+    after = executor(tmp_path)
+    assert after.recover([job]) == []
+    after.stop(0, "enough")
+    after._running[0].process.kill()
+    assert "knows nothing of job 1" in events_until(after, has_ended)[-1].why
+    assert jobs(home)[0]["state"] == "RUNNING" and "cancelled" not in jobs(home)[0]
+    batch.slurm("scancel", "1")
 
 
 @pytest.mark.parametrize("late", [True, False])
