@@ -99,12 +99,16 @@ def best(
     as_json: bool = _JSON,
 ) -> None:
     """The best trial, or the front of several objectives."""
+    from ..recipe import load_recipe
+    from ..search.study import best_recipe
+
     found = _folder(study)
     _, ledger = found.read()
     if ledger.best is None:
         raise UserError(f"{study}: no trial has figures yet")
     if out is not None:
-        write_text(new_file(out), (found.path / "best.yaml").read_text())
+        recipe = load_recipe(found.recipe, (), get_manager())
+        write_text(new_file(out), best_recipe(found, ledger.best, ledger.objectives, recipe))
         say(f"wrote {out}; next: drivetrain train {out}")
     front = ledger.front or [ledger.best]
     if as_json:
@@ -199,7 +203,7 @@ def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) 
 
 def _export_table(study: Path, out: Path | None) -> None:
     about, ledger = _folder(study).read()
-    figures = [*about["objectives"], *about["limits"]]
+    figures = list(dict.fromkeys([*about["objectives"], *about["limits"]]))
     head = ["trial", "state", "step", *figures, *about["parameters"], "origin", "why"]
     with new_file(out).open("w", newline="") if out else _unclosed(sys.stdout) as file:
         table = csv.writer(file)

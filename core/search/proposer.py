@@ -38,8 +38,6 @@ class Proposer:
 
     def propose(self, number: int, seen: Container[str]) -> tuple[dict[str, Any], str] | None:
         """(values, origin) of trial ``number``, which are not in ``seen``; None: nothing is left to try."""
-        if number < len(self.given):
-            return self.space.draw(Rng(self.seed, "given", number), self.given[number]), "given"
         for values, origin in self._proposals(number):
             if values is None:
                 return None
@@ -74,6 +72,10 @@ class Proposer:
     # ---- inside
 
     def _proposals(self, number: int) -> Iterator[tuple[Values | None, str]]:
+        if number < len(self.given):
+            rng = Rng(self.seed, "given", number)
+            for _ in range(DRAWN_AGAIN):
+                yield self.space.draw(rng, self.given[number]), "given"
         level = self._level()
         self._asked = (number, level)
         for _ in range(SearchAlgorithm.ASKS):

@@ -66,10 +66,14 @@ class Parameter:
     def admits(self, value: Any) -> bool:
         if self.choices:
             return any(value == c and type(value) is type(c) for c in self.choices)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (self.integer and value != int(value)):
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else (int, float)):
             return False
         on_step = self.step is None or abs((value - self.low) / self.step - round((value - self.low) / self.step)) < 1e-6
         return self.low <= value <= self.high and on_step
+
+    def typed(self, value: Any) -> Any:
+        """As `at` would give ``value``: 0 of a range of floats is 0.0, so that the point is the same."""
+        return value if self.choices or self.integer else float(value)
 
     def every_value(self) -> Iterator[Any]:
         """All values of one that has a `size`."""
@@ -143,7 +147,8 @@ class Space:
         for parameter in self.parameters:
             if self.is_active(parameter, values):
                 is_fixed = fixed is not None and parameter.name in fixed
-                values[parameter.name] = fixed[parameter.name] if is_fixed else parameter.at(rng.uniform())  # type: ignore[index]
+                drawn = parameter.typed(fixed[parameter.name]) if is_fixed else parameter.at(rng.uniform())  # type: ignore[index]
+                values[parameter.name] = drawn
         return values
 
     def every_point(self) -> Iterator[dict[str, Any]]:
@@ -187,7 +192,7 @@ def key_of(values: Values) -> str:
 
 
 def _among(value: Any, wanted: Iterable[Any]) -> bool:
-    return any(value == w and type(value) is type(w) for w in wanted)
+    return any(value == w and isinstance(value, bool) == isinstance(w, bool) for w in wanted)
 
 
 def _in_order(parameters: Sequence[Parameter]) -> Iterator[Parameter]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, values_of
 
+from drivetrain import Parameter, Space
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
 from drivetrain.search.trials import Objectives
@@ -164,6 +166,27 @@ def test_given_points_come_first_and_what_they_leave_out_is_drawn():
     assert first.values["lr"] == 1e-3 and set(first.values) >= {"depth", "kind"}
     assert second.values == {"lr": 1e-3, "depth": 4, "kind": "wide", "width": 128}
     assert [first.origin, third.origin] == ["given", "random"]
+
+
+def test_a_given_point_is_tried_once_however_it_is_written():
+    space = Space((Parameter("strength", low=0.0, high=1.0, step=0.5), Parameter("kind", choices=("a", "b"))))
+    one = controller(trials=9, space=space, objective=lambda values, step: {"loss": values["strength"]},
+                     given=[{"strength": 0, "kind": "a"}, {"strength": 0.0, "kind": "a"}, {"kind": "a"}, {"kind": "a"}])  # fmt: skip
+    assert one.run() == "every point of the space was tried" and len(one.ledger.trials) == len(one.ledger.seen) == 6
+    assert [t.origin for t in one.ledger.trials[:4]] == ["given", "random", "given", "given"]
+
+
+def test_conditions_compare_numbers_however_they_are_written():
+    strength = Parameter("strength", low=0.0, high=1.0, step=0.5)
+    space = Space((strength, Parameter("rate", choices=(1, 2), when=(("strength", (0,)),))))
+    assert space.size == 4 and not Parameter("depth", low=2, high=6, integer=True).admits(2.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_figure_that_is_no_number_is_none_in_the_journal(tmp_path, value):
+    one = controller(trials=2, journal=tmp_path / "journal", objective=lambda values, step: {"loss": value, "other": 1})
+    one.run()
+    assert [(t.state, t.figures) for t in one.ledger.trials] == [("diverged", {"loss": None, "other": 1.0})] * 2
 
 
 def test_a_study_whose_points_are_all_refused_gives_up():
