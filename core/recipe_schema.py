@@ -312,11 +312,15 @@ class ParameterSection(Section):
 
     @model_validator(mode="after")
     def _is_a_range_or_choices(self):
+        if [] in self.when.values():
+            raise ValueError("when: an empty list of values never comes true")
         if bool(self.choices) == (self.low is not None or self.high is not None):
             raise ValueError("expected low and high, or choices")
         if self.choices:
             if any(self.choices.count(one) > 1 for one in self.choices):
                 raise ValueError("a choice is there twice")
+            if not _is_finite(self.choices):
+                raise ValueError("a choice is no finite number")
             if self.log or self.step is not None or self.type is not None:
                 raise ValueError("log, step and type are for low and high")
             return self
@@ -336,12 +340,21 @@ class ParameterSection(Section):
         return self.type == "int" or (self.type is None and bool(written) and all(isinstance(n, int) for n in written))
 
 
+def _is_finite(value: Any) -> bool:
+    """Whether every number in it is: a study's journal is JSON."""
+    if isinstance(value, (list, dict)):
+        return all(_is_finite(one) for one in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _listed(value: Any) -> Any:
     return {"choices": value} if isinstance(value, list) else value
 
 
 def _seconds(value: Any) -> Any:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value) if isinstance(value, str) else None
+    if isinstance(value, str) and not found:
+        raise ValueError("expected seconds, or a text such as 90s, 30m, 2h, 1.5d")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else value
 
 
@@ -353,6 +366,14 @@ Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 class LimitSection(Section):
     min: float | None = Field(None, description="the least that is admissible")
     max: float | None = Field(None, description="the most that is admissible")
+
+    @model_validator(mode="after")
+    def _admits_something(self):
+        if self.min is None and self.max is None:
+            raise ValueError("expected min, max, or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min is {self.min:g}, max is {self.max:g}: nothing is admissible")
+        return self
 
 
 class SearchSection(Section):

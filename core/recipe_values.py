@@ -65,8 +65,9 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, key: Key,
             known = [*_fields_at(model, item["loc"][:-1]), *(also if len(inner) == 1 else ())]
             yield unknown_key((*key, *inner), known, where)
         else:
-            missing = item["loc"][-1:] if item["type"] == "missing" else ()
-            expected.setdefault((*inner, *missing), []).append(item)
+            if item["type"] == "missing":  # or a null, which is written all the same
+                inner = (*_real_key(item["loc"][:-1], data), item["loc"][-1])
+            expected.setdefault(inner, []).append(item)
     for inner, items in expected.items():
         if any(other[: len(inner)] == inner and other != inner for other in expected):
             continue  # the union's member that was meant failed further inside
@@ -90,6 +91,8 @@ def _said(items: list[Mapping[str, Any]], model: type[BaseModel]) -> str:
     texts = []
     for item in items:
         text: str = item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+        if item["type"] == "too_short":
+            text = f"expected at least {item['ctx']['min_length']} of them"
         for theirs, ours in _WORDS.items():
             text = text.replace(theirs, ours)
         texts.append(text)

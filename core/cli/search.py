@@ -99,12 +99,16 @@ def best(
     as_json: bool = _JSON,
 ) -> None:
     """The best trial, or the front of several objectives."""
+    from ..recipe import load_recipe
+    from ..search.study import best_recipe
+
     found = _folder(study)
     _, ledger = found.read()
     if ledger.best is None:
         raise UserError(f"{study}: no trial has figures yet")
     if out is not None:
-        write_text(new_file(out), _recipe_of(found, ledger, ledger.best))
+        recipe = load_recipe(found.recipe, (), get_manager())
+        write_text(new_file(out), best_recipe(found, ledger.best, ledger.objectives, recipe))
         say(f"wrote {out}; next: drivetrain train {out}")
     front = ledger.front or [ledger.best]
     if as_json:
@@ -218,14 +222,6 @@ def _folder(path: Path) -> StudyFolder:
     from ..search.folder import StudyFolder
 
     return StudyFolder(path)
-
-
-def _recipe_of(found: StudyFolder, ledger: Ledger, trial: Trial) -> str:
-    """Not the study's best.yaml: that is of the last trial that ended or paused, or not there yet."""
-    from ..recipe import load_recipe
-    from ..search.study import best_recipe
-
-    return best_recipe(found, trial, ledger.objectives, load_recipe(found.recipe))
 
 
 def _counts(ledger: Ledger) -> dict[str, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from ..errors import RecipeError, UserError, near_matches
 from ..manager import PluginManager, get_manager
 from ..recipe import Chosen, Recipe, vary_recipe
-from ..recipe_schema import Cost, ParameterSection, SearchSection
+from ..recipe_schema import SINGLE, Cost, ParameterSection, SearchSection
 from ..recipe_sources import flow
 from ..scoring import flat
 from ..seeding import Rng
@@ -27,6 +28,8 @@ FIGURES_OF_TRAINING = ("loss", "lr", "grad_norm", "skipped", "seconds", "samples
 """And ``losses.NAME``, ``loading.NAME``, whose names hang on the model and the loader."""
 FOR_TRIALS = ("search=null", "gates=null", "evaluation.at_end=true", "checkpoint.at_end=true")
 """What every trial's recipe has: it leaves each rung evaluated and saved."""
+THE_STUDYS = ("search", "train.steps", "train.stop_at", "evaluation.at_end", "checkpoint.at_end")
+"""What is the same for all trials of a study."""
 BELOW_A_RUNS_MODEL = ("seed", "data", "batch", "loader", "transforms", "model", "optimizer.plugin", "precision")
 """What population-based training cannot change within a trial: weights and the order of samples hang on it."""
 
@@ -64,7 +67,9 @@ def read_search(recipe: Recipe) -> Asked:
     scheduler = recipe.plugin("trial_scheduler")
     asked = Asked(recipe, section, space, objectives, recipe.plugins.get("search_algorithm"), scheduler,
                   recipe.plugin("trial_executor"))  # fmt: skip
+    _check_not_the_studys(asked)
     check_keys(asked)
+    _check_ranks(asked)
     for number, point in enumerate(section.given):
         space.check(point, recipe.root.where(("search", "given", number)))
     if section.trials is None and section.budget is None:
@@ -115,6 +120,17 @@ def suited(context: AlgorithmContext, manager: PluginManager | None = None) -> C
     return Chosen(best, None if config is None else config.model_validate({}))
 
 
+@contextmanager
+def told_at(recipe: Recipe, key: str) -> Iterator[None]:
+    """Mistakes that are told within, by plugins above all, get the place of ``key`` (dotted) in the recipe's file."""
+    try:
+        yield
+    except UserError as error:
+        if error.where not in (None, key):
+            raise
+        raise type(error)(error.message, where=recipe.where(key), near=error.near, remedy=error.remedy) from error
+
+
 # ---------------------------------------------------------------- the space
 
 
@@ -128,29 +144,51 @@ def _parameter(name: str, p: ParameterSection) -> Parameter:
     return Parameter(name, low=kind(p.low), high=kind(p.high), log=p.log, step=step, integer=p.is_integer, when=when)
 
 
+def _check_not_the_studys(asked: Asked) -> None:
+    """Raises RecipeError for keys that a study itself sets, and for mappings that have one of them."""
+    for name in (p.name for p in asked.space.parameters):
+        if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for key in THE_STUDYS):
+            raise RecipeError("cannot vary: all trials of a study have the same steps, and are evaluated and saved where they "
+                              "leave", where=asked.recipe.root.where(("search", "space", name)),
+                              remedy="how far a trial goes is the scheduler's: search.scheduler: {plugin: asha}")  # fmt: skip
+
+
+def _check_ranks(asked: Asked) -> None:
+    """Raises RecipeError for a number of ranks with which every trial would be refused."""
+    ranks, slots = asked.section.ranks, asked.recipe.batch.slots
+    if slots % ranks and not any(p.name.partition(".")[0] == "batch" for p in asked.space.parameters):
+        raise RecipeError(f"{ranks} ranks do not divide the {slots} micro-batches of a step",
+                          where=asked.recipe.where("search.ranks"),
+                          remedy="their number is batch.global / batch.micro")  # fmt: skip
+
+
 def check_keys(asked: Asked) -> None:
     """Each parameter is tried on the recipe at a few of its values, the first possible ones of all others given. Raises
-    RecipeError for a key that is none, and for one none of whose values the recipe accepts."""
+    RecipeError for a key that is none, for a choice that is none, and for a key none of whose values the recipe accepts."""
     for parameter in asked.space.parameters:
-        refusals = [r for values in _samples(asked.space, parameter) if (r := _refusal(asked.recipe, values)) is not None]
-        unknown = [r for r in refusals if "no such key" in r.text() and (r.where or "").endswith(_written(parameter, r))]
-        if unknown or (len(refusals) == len(_values(parameter)) and not _passes_with_others(asked, parameter)):
-            error = (unknown or refusals)[0]
+        refused = [(values[parameter.name], r) for values in _samples(asked.space, parameter)
+                   if (r := _refusal(asked.recipe, values)) is not None]  # fmt: skip
+        unknown = [r for _, r in refused if "no such key" in r.text() and parameter.name in (r.where or "")]
+        misspelt = [r for value, r in refused if r.near and not unknown and not _passes_with_others(asked, parameter, value)]
+        all_refused = len(refused) == len(_values(parameter)) and not _passes_with_others(asked, parameter)
+        if unknown or misspelt or all_refused:
+            error = [*unknown, *misspelt, *(r for _, r in refused)][0]
             where = asked.recipe.root.where(("search", "space", parameter.name))
-            condition = f"where it is a key of some plugins alone, say so: when: {{model.plugin: NAME}}\n{error.remedy or ''}"
-            remedy = condition.rstrip() if unknown else error.remedy
-            raise RecipeError(error.message, where=where, near=error.near, remedy=remedy)
+            remedy = "\n".join([*_condition(parameter), error.remedy or ""]) if unknown else error.remedy
+            raise RecipeError(error.message, where=where, near=error.near, remedy=remedy and remedy.rstrip())
 
 
-def _passes_with_others(asked: Asked, parameter: Parameter, draws: int = 50) -> bool:
-    """Whether some random point with this parameter is accepted: one value may need another one's."""
-    points = (asked.space.draw(Rng(asked.recipe.seed, "check", n)) for n in range(draws))
+def _condition(parameter: Parameter) -> list[str]:
+    """What to say of a key that the recipe's plugin has not."""
+    section = parameter.name.partition(".")[0]
+    return [f"where it is a key of some plugins alone, say so: when: {{{section}.plugin: NAME}}"] if section in SINGLE else []
+
+
+def _passes_with_others(asked: Asked, parameter: Parameter, value: Any = None, draws: int = 50) -> bool:
+    """Whether some random point with this parameter (and its ``value``) is accepted: one value may need another one's."""
+    fixed = None if value is None else {parameter.name: value}
+    points = (asked.space.draw(Rng(asked.recipe.seed, "check", n), fixed) for n in range(draws))
     return any(parameter.name in values and _refusal(asked.recipe, values) is None for values in points)
-
-
-def _written(parameter: Parameter, error: RecipeError) -> str:
-    """The end of a place that speaks of this parameter: what was written on the command line begins with its name."""
-    return (error.where or "").rpartition(": ")[2] if parameter.name in (error.where or "") else "\0"
 
 
 def _values(parameter: Parameter) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,8 +201,7 @@ class Controller:
                 self._give_up(CRASH, f"{self._failed} jobs in a row failed before any evaluation: {why}")
         elif event.step > trial.step:
             self._failed = 0
-            figures = {name: v if v is not None and math.isfinite(v) else None for name, v in event.figures.items()}
-            self._record("reported", trial=trial.number, step=event.step, figures=figures)
+            self._record("reported", trial=trial.number, step=event.step, figures=_finite(event.figures))
             reason = self.scheduler.verdict(trial)
             if reason is not None and trial.until > event.step:
                 self._stop(trial.number, reason)
@@ -299,6 +298,11 @@ class Controller:
             return call()
         finally:
             setattr(self.timing, what, getattr(self.timing, what) + time.perf_counter() - began)
+
+
+def _finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """As the journal holds them: a figure that is no number, whichever executor reports it, is None."""
+    return {name: None if value is None or not math.isfinite(value) else float(value) for name, value in figures.items()}
 
 
 def _job(trial: Trial) -> Job:

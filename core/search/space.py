@@ -204,7 +204,7 @@ def key_of(values: Values) -> str:
 
 
 def _among(value: Any, wanted: Iterable[Any]) -> bool:
-    return any(value == w and type(value) is type(w) for w in wanted)
+    return any(value == w and isinstance(value, bool) == isinstance(w, bool) for w in wanted)
 
 
 def _in_order(parameters: Sequence[Parameter]) -> Iterator[Parameter]:

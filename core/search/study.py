@@ -13,7 +13,7 @@ from ..files import write_text
 from ..manager import get_manager
 from ..recipe import Chosen, Recipe, compare, load_recipe
 from ..recipe_sources import write_yaml
-from .asking import Asked, check_figures, check_population, choose_algorithm, read_search, told, trial_recipe
+from .asking import Asked, check_figures, check_population, choose_algorithm, read_search, told, told_at, trial_recipe
 from .board import Board
 from .contracts import ExecutorContext, TrialExecutor
 from .controller import Controller, Limits
@@ -41,8 +41,12 @@ class Study:
         if self.asked.scheduler.found.declaration.changes_trials:
             check_population(self.asked)
         self.algorithm, why = choose_algorithm(self.asked)
-        self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
-        self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
+        with told_at(recipe, "search.algorithm"):
+            self.algorithm.build(self.asked.algorithm_context())
+        with told_at(recipe, "search.scheduler"):
+            self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
+        with told_at(recipe, "search.executor"):
+            self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
         self.earlier = self._read_earlier()
         self.lease = Lease(folder)
         self.signal: int | None = None
@@ -108,7 +112,8 @@ class Study:
         records = read_journal(self.folder.journal)
         if records:
             return observations_from(records[0].get("earlier", ()))
-        return read_earlier(self.asked, self.scheduler.rungs, self.say)
+        with told_at(self.asked.recipe, "search.warm_start"):
+            return read_earlier(self.asked, self.scheduler.rungs, self.say)
 
     def _check_same(self, journal: Journal) -> None:
         """A new study is written down; one that goes on has the recipe that it began with."""

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from drivetrain import Move, SchedulerContext, Trial, TrialScheduler
 
 from .config import HalvingConfig, HyperbandConfig
-from .stopping import needs_evaluations
+from .stopping import needs_evaluations, needs_rungs
 
 
 class Rung:
@@ -148,7 +148,8 @@ class Hyperband(TrialScheduler):
 
 
 def rungs_of(config: HalvingConfig, context: SchedulerContext) -> tuple[int, ...]:
-    """first, first * eta, ... and the last step; each at an evaluation where trials are not ended for it."""
+    """first, first * eta, ... and the last step; each at an evaluation where trials are not ended for it. Raises UserError
+    where that is the last step alone."""
     first = config.first or max(1, round(context.steps / config.eta**3))
     rungs = []
     step = float(first)
@@ -157,4 +158,6 @@ def rungs_of(config: HalvingConfig, context: SchedulerContext) -> tuple[int, ...
         step *= config.eta
     if config.mode == "stop" and context.every:
         rungs = [max(1, round(r / context.every)) * context.every for r in rungs]
-    return (*sorted({r for r in rungs if r < context.steps}), context.steps)
+    rungs = sorted({r for r in rungs if r < context.steps})
+    needs_rungs(rungs, context, "first")
+    return (*rungs, context.steps)

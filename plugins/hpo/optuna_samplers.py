@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from drivetrain import AlgorithmContext, LossVector, Parameter, SearchAlgorithm, Values, hash_key
+from drivetrain import AlgorithmContext, LossVector, Parameter, SearchAlgorithm, UserError, Values, hash_key
 
 from .config import CmaEsConfig, Nsga2Config, QmcConfig, StartupConfig, TpeConfig
 
@@ -169,7 +169,11 @@ class CmaEs(Sampler):
 
 @_quietly
 def cmaes(config: CmaEsConfig, context: AlgorithmContext) -> SearchAlgorithm:
-    """Hansen and Ostermeier 2001. Choices are drawn at random: it knows numbers alone."""
+    """Hansen and Ostermeier 2001. Choices are drawn at random: it knows numbers alone. Raises UserError for several
+    objectives."""
+    if context.objectives > 1:
+        raise UserError("cmaes knows one objective", where="search.algorithm", remedy="name another plugin, such as nsga2, or "
+                        "leave search.algorithm out")  # fmt: skip
     return CmaEs(config, context)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from drivetrain import Move, Parameter, Rng, SchedulerContext, Trial, TrialScheduler
 
 from .config import PbtConfig
+from .stopping import needs_rungs
 
 
 class Population(TrialScheduler):
@@ -20,6 +21,7 @@ class Population(TrialScheduler):
         self.config = config
         interval = config.interval or max(1, round(context.steps / 10))
         self.rungs = (*range(interval, context.steps, interval), context.steps)
+        needs_rungs(self.rungs[:-1], context, "interval")
         self._members: set[int] = set()
         self._gone: set[int] = set()
         self._running: set[int] = set()

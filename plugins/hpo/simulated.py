@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from drivetrain import Ended, Event, ExecutorContext, Job, Report, TrialExecutor, Values
+from drivetrain import Ended, Event, ExecutorContext, Job, Report, TrialExecutor, UserError, Values
 
 from .config import SimulatedConfig
 
@@ -104,5 +104,8 @@ class SimulatedExecutor(TrialExecutor):
 
 def from_config(config: SimulatedConfig, context: ExecutorContext) -> TrialExecutor:
     module, _, name = config.objective.partition(":")
-    objective = getattr(importlib.import_module(module), name)
+    try:
+        objective = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"no function {config.objective!r}: {error}", remedy="expected package.module:function") from error
     return SimulatedExecutor(objective, config.slots, lambda values: config.seconds_per_step, config.startup_s, config.every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from typing import Any
 
 from drivetrain import SchedulerContext, Trial, TrialScheduler, UserError
@@ -19,6 +20,13 @@ def needs_evaluations(context: SchedulerContext) -> None:
     if context.every is None:
         raise UserError("trials are stopped by their evaluations, and there is none before the end", where="search.scheduler",
                         remedy="set evaluation.every")  # fmt: skip
+
+
+def needs_rungs(before_the_end: Sequence[int], context: SchedulerContext, key: str) -> None:
+    """Raises UserError where trials would be compared at their end alone: the scheduler would do nothing."""
+    if not before_the_end:
+        raise UserError(f"trials are compared nowhere before their end, step {context.steps}", where="search.scheduler",
+                        remedy=f"lower search.scheduler.{key} (and evaluation.every), or raise train.steps")  # fmt: skip
 
 
 class MedianStop(TrialScheduler):

@@ -76,6 +76,10 @@ def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     assert best["evaluation"]["at_end"] is False and best["evaluation"]["cost"] == [], (
         "as the recipe had it, not as trials need it"
     )
+    told = (study / "best.yaml").read_text()
+    (study / "best.yaml").unlink()  # as before a first trial has ended
+    done = drivetrain("search", "best", study, "--out", tmp_path / "best.yaml", "--plugin", PLUGIN)
+    assert done.returncode == 0 and (tmp_path / "best.yaml").read_text() == told, done.stderr
     filed = json.loads((study / "trials" / "00000" / "run" / "run.json").read_text())
     assert (filed["name"], filed["group"], filed["job_type"]) == ("study-00000", "study", "trial")
     table = list(csv.DictReader(drivetrain("search", "export", study).stdout.splitlines()))
@@ -192,6 +196,18 @@ def test_who_counts_processes_killed_for_memory(tmp_path):
     (["search.scheduler={plugin: median}", "search.objective=miou"], ["set evaluation.every"]),
     (["search.scheduler={plugin: pbt}", "search.objective=miou"], ["batch.micro cannot change while a trial goes on"]),
     (["search.given=[{optimizer.lr: 3}]"], ["a number from 0.0001 to 0.01"]),
+    (["search.space={model.plugin: [lraspp_mobilenet_v3_larg, lraspp_mobilenet_v3_large]}"], ["no model", "v3_large'"]),
+    (["search.space={train.steps: [4, 8]}"], ["search.space", "cannot vary"]),
+    (["search.space={optimizer.lr: [.nan, 1.0]}"], ["a choice is no finite number"]),
+    (["search.space={batch.micro: [2, 4], optimizer.lr: {low: 0.1, high: 1, when: {batch.micro: []}}}"], ["never comes true"]),
+    (["search.constraints={miou: {min: 0.4, max: 0.1}}"], ["nothing is admissible"]),
+    (["search.space={batch.micro: null}", "search.given=[]", "search.ranks=3"], ["search.ranks", "3 ranks do not divide"]),
+    (["search.budget=2 hours"], ["90s, 30m, 2h, 1.5d"]),
+    (["search.warm_start=[nowhere]"], ["search.warm_start", "nowhere is no study"]),
+    (["search.scheduler={plugin: asha, first: 100}", "search.objective=miou"], ["search.scheduler", "nowhere before"]),
+    (["search.algorithm={plugin: cmaes}", "search.objective=[miou, cost.parameters]", "search.scheduler={}"],
+     ["search.algorithm", "one objective"]),
+    (["search.executor={plugin: simulated, objective: 'no.such:thing'}"], ["search.executor", "no function"]),
     (["search.algorithm={plugin: typ}"], ["no search algorithm 'typ'", "did you mean 'tpe'"]),
 ])  # fmt: skip
 def test_what_is_wrong_is_told_before_the_first_trial(recipe, tmp_path, change, words):

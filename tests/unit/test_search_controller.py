@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -212,19 +213,6 @@ def test_a_full_disk_is_no_trial_s_fault(tmp_path):
     assert again.ledger.counts["complete"] == 10
 
 
-def test_figures_that_are_not_finite_are_none(tmp_path):
-    def figures(values, step):
-        return {"loss": float("nan") if values["depth"] == 3 else loss(values, step)["loss"], "ms": float("inf")}
-
-    goals = Objectives({"loss": "min"}, {"ms": (None, 5.0)})
-    one = controller(trials=20, objective=figures, objectives=goals, journal=tmp_path / "journal")
-    one.run()
-    for trial in one.ledger.trials:
-        assert trial.state == ("diverged" if trial.values["depth"] == 3 else "complete")
-        assert trial.figures["ms"] is None
-    assert one.ledger.counts["diverged"] and not one.ledger.front, "a limit that nobody knows is not kept"
-
-
 def test_a_study_whose_jobs_all_fail_gives_up():
     def failing(values, step):
         raise Failure("infeasible", "no such file")
@@ -285,6 +273,27 @@ def test_a_grid_is_all_that_is_tried_also_where_rungs_have_grids_of_their_own():
     one = controller("grid", "asha", trials=80, space=plane, objective=lambda values, step: {"loss": values["x"]}, steps=64,
                      scheduler_settings={"eta": 2})  # fmt: skip
     assert one.run() == "every point of the space was tried" and len(one.ledger.trials) == 4**3
+
+
+def test_a_given_point_is_tried_once_however_it_is_written():
+    space = Space((Parameter("strength", low=0.0, high=1.0, step=0.5), Parameter("kind", choices=("a", "b"))))
+    given = [{"strength": 0, "kind": "a"}, {"strength": 0.0, "kind": "a"}, {"kind": "a"}]
+    one = controller(trials=9, space=space, objective=lambda values, step: {"loss": values["strength"]}, given=given)
+    assert one.run() == "every point of the space was tried" and len(one.ledger.trials) == len(one.ledger.seen) == 6
+    assert [t.origin == "given" for t in one.ledger.trials] == [True, False, True, False, False, False]
+
+
+def test_conditions_compare_numbers_however_they_are_written():
+    strength = Parameter("strength", low=0.0, high=1.0, step=0.5)
+    space = Space((strength, Parameter("rate", choices=(1, 2), when=(("strength", (0,)),))))
+    assert space.size == 4
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_figure_that_is_no_number_is_none_in_the_journal(tmp_path, value):
+    one = controller(trials=2, journal=tmp_path / "journal", objective=lambda values, step: {"loss": value, "other": 1})
+    one.run()
+    assert [(t.state, t.figures) for t in one.ledger.trials] == [("diverged", {"loss": None, "other": 1.0})] * 2
 
 
 def test_a_study_whose_points_are_all_refused_gives_up():
