@@ -150,7 +150,8 @@ class Controller:
         trial = self.ledger.trials[move.number]
         if move.values is not None and self.refusal(move.values) is not None:
             return self._start(trial, move.until)  # as it is: the recipe cannot be changed that way
-        return self._start(trial, move.until, move.values, move.weights)
+        own = None if move.values is None else (trial.number, trial.step)  # of the life before
+        return self._start(trial, move.until, move.values, move.weights or own)
 
     def _is_ending(self, number: int) -> bool:
         """Whether its job has told all that it will, but may still be saving: nobody can go on from it yet."""

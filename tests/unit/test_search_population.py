@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from unit.search_made import SimulatedExecutor, controller, loss
+from unit.search_made import SPACE, SimulatedExecutor, controller, loss
 
-from drivetrain import ExecutorContext, Job
+from drivetrain import ExecutorContext, Job, Move, SchedulerContext, TrialScheduler
 from drivetrain.plugins.hpo.jobs import TrialFiles, checkpoints
 
 
@@ -40,3 +40,31 @@ def test_a_trial_whose_donor_keeps_no_such_checkpoint_goes_on_from_its_own(tmp_p
         assert checkpoints(files.run(job)) == [4]
         assert (files.run(job) / "checkpoints/step-00000004/weights").read_text() == expected
     assert said == ["trial 1 goes on from its own weights: trial 0 keeps none of step 4 any more (checkpoint.keep)"]
+
+
+def test_a_trial_whose_values_change_goes_on_from_its_own_weights():
+    """A scheduler need not name them."""
+
+    class Halved(TrialScheduler):
+        def __init__(self):
+            super().__init__(SchedulerContext(SPACE, 16, 1))
+            self.rungs, self.paused = (8, 16), {}
+
+        def started(self, trial):
+            self.paused.pop(trial.number, None)
+
+        def seen(self, trial, step, loss):
+            if step == 8:
+                self.paused[trial.number] = trial.values
+
+        def next(self, full):
+            moves = (Move(number, 16, {**values, "lr": values["lr"] / 2}) for number, values in self.paused.items())
+            return next(moves, None)
+
+    one = controller(trials=4)
+    one.scheduler = Halved()
+    one.run()
+    assert [(t.state, t.step, t.life, t.weights) for t in one.ledger.trials] == [
+        ("complete", 16, 1, (number, 8)) for number in range(4)
+    ]
+    assert one.executor.steps_done == 4 * 16, "nothing is trained twice"
