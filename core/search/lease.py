@@ -39,6 +39,7 @@ class Lease:
         self._lock: IO[str] | None = None
         self._beat, self._checked = 0, 0.0
         self._ended = Event()
+        self._keeper = Thread(target=self._keep, daemon=True, name="lease")
 
     def take(self) -> None:
         """Raises UserError, naming it, where another process has it."""
@@ -54,7 +55,7 @@ class Lease:
         if holder and _place(holder) != _place(self._own()):
             time.sleep(min(1.0, self.beat_s))  # of two hosts that took it over at once, the later writer has it
         self.check(at_once=True)
-        Thread(target=self._keep, daemon=True, name="lease").start()
+        self._keeper.start()
 
     def check(self, at_once: bool = False) -> None:
         """Raises LeaseLost where it is another's now. Looks at the file only if the last look is a beat ago."""
@@ -71,6 +72,8 @@ class Lease:
         if self._ended.is_set():
             return
         self._ended.set()
+        if self._keeper.is_alive():
+            self._keeper.join(5.0)  # else a sign that it is about to give would be left behind
         holder = self._read()
         if holder and holder["token"] == self._token:
             self.path.unlink(missing_ok=True)

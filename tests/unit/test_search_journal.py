@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -134,6 +135,23 @@ def test_after_kill_9_the_next_one_has_it_at_once(tmp_path, holder):
 def of_another_host(folder, beat):
     told = {"host": "elsewhere", "boot": "1", "pid": 1, "started": 1, "token": "theirs", "beat": beat}
     (folder / "controller.json").write_text(json.dumps(told))
+
+
+def test_no_sign_is_left_by_one_that_has_ended(tmp_path, monkeypatch):
+    """Also where it is about to give one: others would wait for it to be silent for long."""
+    lease, write, begun = Lease(tmp_path, beat_s=0.05), Lease._write, threading.Event()
+    lease.take()
+
+    def slow(self):
+        begun.set()
+        time.sleep(0.1)
+        write(self)
+
+    monkeypatch.setattr(Lease, "_write", slow)
+    assert begun.wait(10)
+    lease.release()
+    time.sleep(0.3)
+    assert holder_of(tmp_path) is None and not lease.path.exists()
 
 
 def test_of_two_hosts_that_begin_at_once_one_has_it(tmp_path, monkeypatch):
