@@ -199,9 +199,10 @@ class Study:
 
 def best_recipe(folder: StudyFolder, trial: Trial, objectives: Objectives, recipe: Recipe) -> str:
     """The text of a recipe with a trial's values, that `drivetrain train` runs."""
-    resolved = trial_recipe(recipe, trial.values).resolved()
-    for section in ("evaluation", "checkpoint", "gates"):  # what trials alone needed
-        resolved[section] = recipe.resolved()[section]
+    resolved, asked = trial_recipe(recipe, trial.values).resolved(), recipe.resolved()
+    resolved["gates"] = asked["gates"]  # what trials alone needed is as it was
+    for section, key in (("evaluation", "at_end"), ("evaluation", "cost"), ("checkpoint", "at_end")):
+        resolved[section][key] = asked[section][key]
     shown = ", ".join(f"{name} {value:.6g}" for name, value in objectives.shown(trial.losses or ()).items())
     head = [f"# Trial {trial.number} of {folder.path.name} ({trial.state}): {shown} after step {trial.step}.",
             *(f"#   {name}: {json.dumps(value)}" for name, value in trial.values.items())]  # fmt: skip

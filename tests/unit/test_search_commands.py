@@ -22,7 +22,8 @@ def begun(tmp_path, monkeypatch):
     """A study whose first trial was evaluated once."""
     monkeypatch.setenv("SMALL_SHARDS", str(tmp_path))
     simulated = "{plugin: simulated, objective: 'unit.search_made:miou', slots: 1, every: 1}"
-    section = f"search={{space: {{optimizer.lr: {{low: 1e-4, high: 1e-2}}}}, budget: 0.5, executor: {simulated}}}"
+    space = "{optimizer.lr: {low: 1e-4, high: 1e-2}, evaluation.panels: [1, 2]}"
+    section = f"search={{space: {space}, budget: 0.5, executor: {simulated}}}"
     study = Study(load_recipe(SMALL, [section], get_manager()), tmp_path / "study", lambda text: None)
     study.run()
     assert study.ledger.best.step == 1
@@ -41,6 +42,7 @@ def test_the_best_is_a_recipe_also_before_a_trial_has_ended(begun, tmp_path):
     assert run(["search", "best", str(begun.folder.path), "--out", str(tmp_path / "best.yaml")]) == 0
     best = load_recipe(tmp_path / "best.yaml").resolved()
     assert best["optimizer"]["lr"] == begun.ledger.best.values["optimizer.lr"] and best["search"] is None
+    assert best["evaluation"]["panels"] == begun.ledger.best.values["evaluation.panels"] and not best["evaluation"]["at_end"]
 
 
 def test_nobody_is_stopped_where_nobody_runs_it(begun, capsys):
