@@ -159,8 +159,9 @@ class Watch:
             self._line.heard = now
         if not self._closing and self._beaten - self._line.heard > SILENT_S:
             self._lose(f"rank 0 on {self._host_of_0} has given no sign for {SILENT_S:.0f} s")
-        if self._stop_file is not None and self._stop_file.exists():
-            self._ask_to_leave(*_read_stop(self._stop_file))
+        with contextlib.suppress(OSError):  # storage that does not answer now may do so at the next beat
+            if self._stop_file is not None and self._stop_file.exists():
+                self._ask_to_leave(*_read_stop(self._stop_file))
         if self._launchers and _launchers() != self._launchers:
             self._launchers = ()
             self._ask_to_leave(REQUEUE, "the launcher is gone", self._grace_s)

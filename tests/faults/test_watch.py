@@ -116,6 +116,18 @@ def test_a_stop_file_says_the_code(job, tmp_path):
     assert not (tmp_path / "stop").exists()
 
 
+def test_a_stop_file_that_cannot_be_read_ends_nothing(job, tmp_path):
+    """The storage does not answer for a while, as other ranks' reads may find too."""
+    running = job()
+    (tmp_path / "stop").mkdir()  # an error of the system, whoever reads it
+    running.await_step(5)
+    time.sleep(6)  # longer than a rank may be silent
+    (tmp_path / "stop").rmdir()
+    (tmp_path / "stop").write_text("7 pruned")
+    ended, said, _ = running.end()
+    assert ended == [7] * WORLD and said == ""
+
+
 def test_ranks_that_cannot_leave_in_time_are_ended_and_say_where_they_are(job):
     running = job(fault="stop", rank=1, step=20)
     running.await_step(20)
