@@ -166,7 +166,7 @@ def kill_all_of(run: Path) -> None:
 
 
 def _processes_of(run: Path) -> Iterator[int]:
-    mark = f"{RUN}={run.resolve()}".encode()
+    mark = os.fsencode(f"{RUN}={run.resolve()}")
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             found = mark in path.read_bytes().split(b"\0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_a_trial_that_does_not_leave_in_time_has_not_crashed(tmp_path, monkeypat
     (tmp_path / "drivetrain" / "__main__.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(shared, "MARGIN_S", 0.2)
-    executor = LocalExecutor(LocalConfig(), context(tmp_path))
+    executor = LocalExecutor(LocalConfig(), context(tmp_path / os.fsdecode(b"gr\xf6\xdfer als 'a b'")))
     executor.start(Job(0, {"do": "hangs"}, 4))
     executor.stop(0, "")
     assert events_until(executor, has_ended) == [Ended(0, "left", "it did not leave in time, and was ended")]
