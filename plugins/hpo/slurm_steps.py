@@ -45,8 +45,8 @@ class StepsExecutor(JobsExecutor):
         gpus = [f"--gpus-per-task={c.gpus}", "--gpu-bind=none"] if c.gpus else []
         memory = [f"--mem={self.memory_mb}"] if self.memory_mb else []
         return [*_without_the_allocations(), "srun", f"--job-name={self._name(job)}", "--exact", "--nodes=1",
-                f"--nodelist={node}", f"--ntasks={self.context.ranks}", f"--cpus-per-task={c.cpus}", *gpus, *memory, "--kill-on-bad-exit=1",
-                *c.options]  # fmt: skip
+                f"--nodelist={node}", f"--ntasks={self.context.ranks}", f"--cpus-per-task={c.cpus}", *gpus, *memory,
+                "--kill-on-bad-exit=1", *c.options]  # fmt: skip
 
     def _gone(self, job: Job, process: Process) -> None:
         self.free[self._nodes.pop(job.number)] += self.context.ranks
