@@ -77,12 +77,12 @@ class TrialFiles:
     def _take_weights(self, run: Path, donor: int, step: int) -> None:
         """Another trial's checkpoint becomes the newest one of a new run; files are shared, not copied, where that goes."""
         name = f"step-{step:08d}"
-        sources = [p for life in range(100, -1, -1) if (p := self._life(donor, life) / "checkpoints" / name).is_dir()]
+        sources = {int(p.parents[1].name[4:] or 0): p for p in self.folder(donor).glob(f"run*/checkpoints/{name}")}
         if not sources:
             raise UserError(f"trial {donor} keeps no checkpoint of step {step}", remedy="raise checkpoint.keep")
         aside = run / "checkpoints" / f".{name}.taken"
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(sources[0], aside, copy_function=_link)
+        shutil.copytree(sources[max(sources)], aside, copy_function=_link)
         aside.rename(run / "checkpoints" / name)
 
     def _life(self, number: int, life: int) -> Path:

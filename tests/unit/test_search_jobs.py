@@ -14,7 +14,7 @@ from unit.test_search_slurm import context, events_until, has_ended
 from drivetrain import Ended, Job, JobFiles, OwnedJob
 from drivetrain.plugins.hpo import jobs as shared
 from drivetrain.plugins.hpo.config import LocalConfig
-from drivetrain.plugins.hpo.jobs import JobsExecutor
+from drivetrain.plugins.hpo.jobs import JobsExecutor, TrialFiles
 from drivetrain.plugins.hpo.local import LocalExecutor
 
 
@@ -125,3 +125,14 @@ def test_a_stop_file_is_whole_as_soon_as_it_is_there(tmp_path):
         files.ask_to_leave("enough")
         assert looking.read() == "75 before\n", "it was replaced, not written over"
     assert (tmp_path / "run" / "stop").read_text() == "75 enough\n"
+
+
+def test_weights_are_those_of_the_donors_latest_life(tmp_path):
+    """However often it took over another's itself."""
+    files = TrialFiles(context(tmp_path))
+    for life in ("run", "run-9", "run-101"):
+        (files.folder(0) / life / "checkpoints" / "step-00000004").mkdir(parents=True)
+        (files.folder(0) / life / "checkpoints" / "step-00000004" / life).touch()
+    job = Job(1, {}, 8, weights=(0, 4), life=3)
+    files.prepare(job)
+    assert [p.name for p in (files.run(job) / "checkpoints" / "step-00000004").iterdir()] == ["run-101"]
