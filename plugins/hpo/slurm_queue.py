@@ -17,8 +17,11 @@ LIVE = frozenset((
     "SPECIAL_EXIT", "RESIZING", "RESV_DEL_HOLD", "SIGNALING", "STAGE_OUT",
 ))  # fmt: skip
 """States in which a job has processes or may get some again."""
+_NOT_FOR_US = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_")
+"""Beginnings of variables that are of a job that this process runs in, or of what its user likes to see: other jobs are hidden
+by SQUEUE_PARTITION, say."""
 _OF_NO_JOB = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
-"""Variables that say where Slurm is and who asks; the others are of a job that this process runs in."""
+"""But for those that say where Slurm is and who asks."""
 _NO_ACCOUNTING = "accounting storage is disabled"
 
 
@@ -80,7 +83,7 @@ class SlurmQueue:
 
 def slurm(*words: str, timeout_s: float = TIMEOUT_S) -> str:
     """What a command of Slurm's prints. Raises SlurmFailed."""
-    inherited = {k: v for k, v in outer_environment().items() if not k.startswith("SLURM_") or k in _OF_NO_JOB}
+    inherited = {k: v for k, v in outer_environment().items() if not k.startswith(_NOT_FOR_US) or k in _OF_NO_JOB}
     try:
         done = subprocess.run(words, env=inherited, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -111,7 +111,7 @@ def scancel(words):
 
 def squeue(words):
     named, _ = options(words)
-    if "steps" in named:
+    if "steps" in named or os.environ.get("SQUEUE_PARTITION", "all") != "all":
         return
     forgotten = set((HOME / "forgotten").read_text().split()) if (HOME / "forgotten").exists() else set()
     for job in jobs():

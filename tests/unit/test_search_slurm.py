@@ -48,6 +48,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_HOME", str(folder))
     monkeypatch.setenv("STAND_IN_RUNS", str(commands / "trial"))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SQUEUE_PARTITION", "another")  # what this user likes to see
     return folder
 
 
