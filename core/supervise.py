@@ -16,7 +16,7 @@ from .errors import CRASH, DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQU
 from .files import write_text
 from .launcher import Command, outer_environment
 from .run import RunFolder
-from .watch import EXIT_FILE, read_exit
+from .watch import EXIT_FILE, noted_exit
 
 FINAL = (0, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, DISK_FULL, REQUEUE, 130)
 """Exit codes after which a job is not started again: it is done, cannot work or would come to the same
@@ -106,7 +106,8 @@ class Supervisor:
         ended its own second process, whose ranks then leave by themselves."""
         if code == 0 and self._is_held():
             return CRASH
-        return (read_exit(self.folder.exit_file) if code else None) or (128 - code if code < 0 else code)
+        said = noted_exit(self.folder.exit_file) if code else None
+        return said or (128 - code if code < 0 else code)
 
     def _hear(self, number: int, _: object) -> None:
         self._again = self._told is not None and number == signal.SIGTERM

@@ -18,7 +18,7 @@ from ..launcher import GPUS, Command, devices_command, free_port, outer_environm
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
 from ..supervise import clear_shared_memory, end_session
-from ..watch import EXIT_FILE, read_exit
+from ..watch import EXIT_FILE, noted_exit
 from . import trials as t
 from .asking import figures_of
 
@@ -63,7 +63,8 @@ class JobFiles:
 
     def outcome(self, code: int) -> tuple[str, str]:
         """(how a job ended, why) whose launcher's exit code is ``code``, by what its ranks could say."""
-        code = (read_exit(self._folder.exit_file) if code else None) or code
+        if code:
+            code = noted_exit(self._folder.exit_file) or code
         how = _HOW.get(code, t.CRASHED)
         if code < 0:
             return how, _ended_by(-code)
@@ -166,7 +167,7 @@ def kill_all_of(run: Path) -> None:
 
 
 def _processes_of(run: Path) -> Iterator[int]:
-    mark = f"{RUN}={run.resolve()}".encode()
+    mark = os.fsencode(f"{RUN}={run.resolve()}")
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             found = mark in path.read_bytes().split(b"\0")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..errors import RecipeError, UserError
 from ..files import write_text
 from ..manager import get_manager
 from ..recipe import Chosen, Recipe, compare, load_recipe
 from ..recipe_sources import write_yaml
+from ..scoring import flat
 from .asking import Asked, check_figures, check_population, choose_algorithm, read_search, told, told_at, trial_recipe
 from .board import Board
 from .contracts import ExecutorContext, TrialExecutor
@@ -119,6 +122,7 @@ class Study:
         """A new study is written down; one that goes on has the recipe that it began with."""
         objectives, resolved = self.asked.objectives, self.asked.recipe.resolved()
         if journal.records:
+            self._check_places(resolved, Path(journal.records[0].get("cwd", "")))
             before = load_recipe(self.folder.recipe).resolved()
             changes = compare(before, resolved)
             for key, old, new in changes:
@@ -131,12 +135,22 @@ class Study:
         write_text(self.folder.recipe, write_yaml(self.asked.recipe.root.plain))
         if not journal.records:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}
-            record = {"kind": "study", "layout": LAYOUT, "objectives": dict(objectives.directions), "limits": limits,
+            record = {"kind": "study", "layout": LAYOUT, "cwd": str(Path.cwd()),
+                      "objectives": dict(objectives.directions), "limits": limits,
                       "steps": self.asked.recipe.train.steps, "parameters": [p.name for p in self.asked.space.parameters],
                       "space": space_as_json(self.asked.space), "rungs": list(self.scheduler.rungs),
                       "earlier": [asdict(one) for one in self.earlier]}  # fmt: skip
             journal.append(record)
             journal.commit()
+
+    def _check_places(self, resolved: Mapping[str, Any], began: Path) -> None:
+        """Raises RecipeError where paths lead elsewhere than from the working directory in which the study began: no trial
+        would find its data."""
+        paths = {".".join(key): v for key, v in flat(resolved) if isinstance(v, str) and "/" in v and (began / v).exists()}
+        moved = [key for key, v in paths.items() if not Path(v).exists() or not Path(v).samefile(began / v)]
+        if moved:
+            raise RecipeError(f"from here {', '.join(moved)} would lead elsewhere than where {self.folder.path} began",
+                              remedy=f"go on from there: cd {shlex.quote(str(began))}")  # fmt: skip
 
     def _proposer(self) -> Proposer:
         name = self.algorithm.found.declaration.name

@@ -72,6 +72,13 @@ class RayJob(JobFiles):
         self._asked = self._actor.await_end.remote(2.0) if end is None else self._asked
         return end
 
+    def ask_to_leave(self, why: str) -> None:
+        """One that still waits for room would begin by clearing what an earlier one was asked for: it is ended at once."""
+        if self.placed:
+            super().ask_to_leave(why)
+        else:
+            self.kill()
+
     def kill(self) -> None:
         if not self._killed:
             self._killed = True

@@ -21,7 +21,7 @@ from drivetrain import Event, ExecutorContext, Job, JobFiles, TrialExecutor, Use
 
 from .config import SlurmConfig
 from .jobs import JobsExecutor, Process, Running, checkpoints
-from .slurm_queue import LIVE, SlurmFailed, SlurmQueue, State, slurm
+from .slurm_queue import LIVE, UNSURE, SlurmFailed, SlurmQueue, State, slurm
 
 JOBS = 8
 SUBMISSIONS = 5
@@ -95,10 +95,12 @@ class BatchJob(JobFiles):
         if self.job is None:
             return self._await_number()
         state = self._queue.answer.jobs.get(self.job)
-        if state is not None and state.name == self.name:  # else it is another one's, as a number is given again some day
-            self._missing = None
-            return None if state.state in LIVE else self._end(state)
-        return self._look_for_it()
+        if state is None or state.name != self.name:  # another one's, as a number is given again some day
+            return self._look_for_it()
+        if state.state == UNSURE:
+            return self._look_for_it(FORGOTTEN_S)
+        self._missing = None
+        return None if state.state in LIVE else self._end(state)
 
     def ask_to_leave(self, why: str) -> None:
         self._leaving = True
@@ -150,14 +152,17 @@ class BatchJob(JobFiles):
         self._try()
         return None
 
-    def _look_for_it(self) -> tuple[str, str] | None:
-        """Slurm's answers do not name it: they are older than the job, or it has ended and is forgotten."""
+    def _look_for_it(self, wait_s: float = 0.0) -> tuple[str, str] | None:
+        """Slurm's answers do not name it, or no end of it: they are older than the job, or it has ended and is forgotten. What
+        it left itself counts after ``wait_s``."""
         asked = self._queue.answer.asked
         if asked <= self._since:
             return None
+        self._missing = asked if self._missing is None else self._missing
+        if asked - self._missing < wait_s:
+            return None
         if self._claim.exit.is_file() and (code := self._claim.exit.read_text().strip()):
             return self._judge(int(code))
-        self._missing = asked if self._missing is None else self._missing
         return None if asked - self._missing < FORGOTTEN_S else ("crashed", f"Slurm knows nothing of job {self.job} any more")
 
     def _end(self, state: State) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drivetrain import outer_environment
 
@@ -17,8 +17,12 @@ LIVE = frozenset((
     "SPECIAL_EXIT", "RESIZING", "RESV_DEL_HOLD", "SIGNALING", "STAGE_OUT",
 ))  # fmt: skip
 """States in which a job has processes or may get some again."""
+UNSURE = "not in the queue, and no end on record"
+_NOT_FOR_US = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_")
+"""Beginnings of variables that are of a job that this process runs in, or of what its user likes to see: other jobs are hidden
+by SQUEUE_PARTITION, say."""
 _OF_NO_JOB = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
-"""Variables that say where Slurm is and who asks; the others are of a job that this process runs in."""
+"""But for those that say where Slurm is and who asks."""
 _NO_ACCOUNTING = "accounting storage is disabled"
 
 
@@ -80,7 +84,7 @@ class SlurmQueue:
 
 def slurm(*words: str, timeout_s: float = TIMEOUT_S) -> str:
     """What a command of Slurm's prints. Raises SlurmFailed."""
-    inherited = {k: v for k, v in outer_environment().items() if not k.startswith("SLURM_") or k in _OF_NO_JOB}
+    inherited = {k: v for k, v in outer_environment().items() if not k.startswith(_NOT_FOR_US) or k in _OF_NO_JOB}
     try:
         done = subprocess.run(words, env=inherited, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -107,7 +111,7 @@ def _fields(text: str, count: int) -> list[list[str]]:
 
 
 def _accounted(jobs: Sequence[str]) -> list[State]:
-    """Ends on record of jobs that squeue does not show. What the accounting alone calls running never ends: it missed that."""
+    """Ends on record of jobs that squeue does not show. An accounting that calls one running is late, or has missed it."""
     if not jobs:
         return []
     try:
@@ -119,7 +123,7 @@ def _accounted(jobs: Sequence[str]) -> list[State]:
         raise
     rows = [line.split("|", 3) for line in shown.splitlines() if line.count("|") >= 3]
     found = [State(job, name, state.partition(" ")[0].rstrip("+"), exit_code(code)) for job, state, code, name in rows]
-    return [state for state in found if state.state not in LIVE]
+    return [replace(state, state=UNSURE) if state.state in LIVE else state for state in found]
 
 
 def exit_code(text: str) -> int:

@@ -28,6 +28,8 @@ class StepsExecutor(JobsExecutor):
                             remedy="lower search.ranks, or let each trial be a job: search.executor.mode=batch")  # fmt: skip
         self.memory_mb = int(os.environ.get("SLURM_MEM_PER_NODE", 0)) * context.ranks // max(self.free.values())
         self._nodes: dict[int, str] = {}
+        if "SLURM_GPUS_ON_NODE" in os.environ and not config.gpus:
+            context.say("search.executor.gpus is 0: each trial takes all GPUs of its node, and others there wait for it")
 
     def has_room(self) -> bool:
         return len(self._running) < self.most and max(self.free.values()) >= self.context.ranks
@@ -42,9 +44,9 @@ class StepsExecutor(JobsExecutor):
         c = self.config
         gpus = [f"--gpus-per-task={c.gpus}", "--gpu-bind=none"] if c.gpus else []
         memory = [f"--mem={self.memory_mb}"] if self.memory_mb else []
-        return ["srun", f"--job-name={self._name(job)}", "--exact", "--nodes=1", f"--nodelist={node}",
-                f"--ntasks={self.context.ranks}", f"--cpus-per-task={c.cpus}", *gpus, *memory, "--kill-on-bad-exit=1",
-                *c.options]  # fmt: skip
+        return [*_without_the_allocations(), "srun", f"--job-name={self._name(job)}", "--exact", "--nodes=1",
+                f"--nodelist={node}", f"--ntasks={self.context.ranks}", f"--cpus-per-task={c.cpus}", *gpus, *memory,
+                "--kill-on-bad-exit=1", *c.options]  # fmt: skip
 
     def _gone(self, job: Job, process: Process) -> None:
         self.free[self._nodes.pop(job.number)] += self.context.ranks
@@ -72,6 +74,12 @@ class StepsExecutor(JobsExecutor):
 
     def _name(self, job: Job) -> str:
         return f"{study_name(self.context.folder)}.{job.number:05d}"
+
+
+def _without_the_allocations() -> list[str]:
+    """srun takes the whole allocation's GPUs from these variables, and a step that asks for all waits for all others to end."""
+    whole = ("SLURM_GPUS", "SLURM_GRES", "SLURM_NTASKS_PER_", "SLURM_TRES_PER_")
+    return ["env", *(f"--unset={name}" for name in os.environ if name.startswith(whole))]
 
 
 def _cancel(steps: list[str]) -> None:

@@ -219,3 +219,31 @@ def test_what_is_wrong_is_told_before_the_first_trial(recipe, tmp_path, change, 
         Study(load_recipe(recipe, change, manager), tmp_path / "study", lambda text: None)
     assert all(word in str(caught.value) for word in words), caught.value
     assert not (tmp_path / "study").exists()
+
+
+def test_a_study_does_not_go_on_where_its_paths_lead_elsewhere(recipe, tmp_path, monkeypatch, shards):
+    """Each trial would end as infeasible, since there is no such data."""
+    from drivetrain import UserError
+    from drivetrain.search.journal import Journal
+    from drivetrain.search.study import Study
+
+    manager, study = get_manager(Controls(files=(str(PLUGIN),), allowed=())), tmp_path / "study"
+    study.mkdir()
+
+    def begin() -> None:
+        data = ["data.train.small.shards=./data/train", "data.val.small.shards=./data/val"]
+        one = Study(load_recipe(recipe, data, manager), study, lambda text: None)
+        one._check_same(journal := Journal(study / "journal"))
+        journal.close()
+
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here" / "data").symlink_to(shards)
+    monkeypatch.chdir(tmp_path / "here")
+    begin()
+    begin()
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(UserError, match=r"data.train.small.shards, data.val.small.shards would lead(.|\n)*cd .*here"):
+        begin()
+    (tmp_path / "there" / "data").symlink_to(shards)
+    begin()

@@ -111,7 +111,7 @@ def scancel(words):
 
 def squeue(words):
     named, _ = options(words)
-    if "steps" in named:
+    if "steps" in named or os.environ.get("SQUEUE_PARTITION", "all") != "all":
         return
     forgotten = set((HOME / "forgotten").read_text().split()) if (HOME / "forgotten").exists() else set()
     for job in jobs():
@@ -131,7 +131,8 @@ def sacct(words):
 
 def srun(words):
     """What `drivetrain` would be told goes to $STAND_IN_RUNS."""
-    (HOME / f"srun-{os.getpid()}").write_text(json.dumps([words, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]]))
+    told = [words, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], [k for k in os.environ if k.startswith("SLURM_")]]
+    (HOME / f"srun-{os.getpid()}").write_text(json.dumps(told))
     os.execv(os.environ["STAND_IN_RUNS"], [os.environ["STAND_IN_RUNS"], *words[words.index("drivetrain") + 1 :]])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from unit.test_search_slurm import context, events_until, has_ended
 from drivetrain import Ended, Job, JobFiles, OwnedJob
 from drivetrain.plugins.hpo import jobs as shared
 from drivetrain.plugins.hpo.config import LocalConfig
-from drivetrain.plugins.hpo.jobs import JobsExecutor
+from drivetrain.plugins.hpo.jobs import JobsExecutor, TrialFiles
 from drivetrain.plugins.hpo.local import LocalExecutor
 
 
@@ -109,7 +110,7 @@ def test_a_trial_that_does_not_leave_in_time_has_not_crashed(tmp_path, monkeypat
     (tmp_path / "drivetrain" / "__main__.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(shared, "MARGIN_S", 0.2)
-    executor = LocalExecutor(LocalConfig(), context(tmp_path))
+    executor = LocalExecutor(LocalConfig(), context(tmp_path / os.fsdecode(b"gr\xf6\xdfer als 'a b'")))
     executor.start(Job(0, {"do": "hangs"}, 4))
     executor.stop(0, "")
     assert events_until(executor, has_ended) == [Ended(0, "left", "it did not leave in time, and was ended")]
@@ -124,3 +125,14 @@ def test_a_stop_file_is_whole_as_soon_as_it_is_there(tmp_path):
         files.ask_to_leave("enough")
         assert looking.read() == "75 before\n", "it was replaced, not written over"
     assert (tmp_path / "run" / "stop").read_text() == "75 enough\n"
+
+
+def test_weights_are_those_of_the_donors_latest_life(tmp_path):
+    """However often it took over another's itself."""
+    files = TrialFiles(context(tmp_path))
+    for life in ("run", "run-9", "run-101"):
+        (files.folder(0) / life / "checkpoints" / "step-00000004").mkdir(parents=True)
+        (files.folder(0) / life / "checkpoints" / "step-00000004" / life).touch()
+    job = Job(1, {}, 8, weights=(0, 4), life=3)
+    files.prepare(job)
+    assert [p.name for p in (files.run(job) / "checkpoints" / "step-00000004").iterdir()] == ["run-101"]

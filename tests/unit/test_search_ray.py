@@ -90,10 +90,17 @@ def test_a_killed_worker_is_a_crash_and_its_ranks_are_gone_before_it_is_told(exe
 
 
 def test_stopping_is_asked_for(executor):
-    one, job = executor(), Job(0, {"do": "fine", "seconds": 0.1}, 1000)
+    """Of one that runs; one that waits for room does not begin."""
+    one, job = executor(cpus=2), Job(0, {"do": "fine", "seconds": 0.1}, 1000)
     one.start(job)
     await_(lambda: (one.files.run(job) / "began").exists(), 120)
     began = time.monotonic()
+    waiting = Job(1, {"do": "fine"}, 1000)
+    one.start(waiting)
+    one.stop(1, "enough")
+    end = events_until(one, has_ended, 120)[-1]
+    assert (end.number, end.how) == (1, "left")
+    assert time.monotonic() - began < 10 and not (one.files.run(waiting) / "began").exists()
     one.stop(0, "enough")
     events = events_until(one, has_ended, 120)
     assert events[-1].how == "left" and not any(isinstance(e, Report) for e in events)

@@ -48,6 +48,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_HOME", str(folder))
     monkeypatch.setenv("STAND_IN_RUNS", str(commands / "trial"))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SQUEUE_PARTITION", "another")  # what this user likes to see
     return folder
 
 
@@ -243,7 +244,9 @@ def test_what_sbatch_refuses_is_told_before_the_first_trial(home, tmp_path):
 
 
 def test_steps_share_an_allocation(home, tmp_path, monkeypatch):
-    for name, value in {"JOB_ID": "7", "JOB_NODELIST": "node1,node2", "NTASKS": "4", "TASKS_PER_NODE": "2(x2)"}.items():
+    of_all = {"GPUS": "4", "GPUS_PER_NODE": "2", "NTASKS_PER_NODE": "2"}
+    allocated = {"JOB_ID": "7", "JOB_NODELIST": "node1,node2", "NTASKS": "4", "TASKS_PER_NODE": "2(x2)"}
+    for name, value in (allocated | of_all).items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     with pytest.raises(UserError, match="3 ranks, but there are 2 on node1, 2 on node2"):
         from_config(SlurmConfig(), context(tmp_path, ranks=3))
@@ -257,8 +260,9 @@ def test_steps_share_an_allocation(home, tmp_path, monkeypatch):
     assert all(e.how == "reached" for e in events if isinstance(e, Ended)) and len(events) == 4
     assert one.has_room()
     called = [json.loads(p.read_text()) for p in home.glob("srun-*")]
-    assert {address for _, address, _ in called} == {"node1", "node2"} and len({port for _, _, port in called}) == 2
-    for words, address, _ in called:
+    assert {address for _, address, *_ in called} == {"node1", "node2"} and len({port for _, _, port, _ in called}) == 2
+    for words, address, _, variables in called:
+        assert {f"SLURM_{name}" for name in allocated} == {*variables}, "with the GPUs of all, steps would wait for each other"
         assert {f"--nodelist={address}", "--ntasks=2", "--exact", "--gpus-per-task=1", "--gpu-bind=none"} <= set(words)
 
 
