@@ -252,7 +252,7 @@ class Controller:
             self.proposer.tell(trial, trial.step, losses, self.ledger.objectives.violation(trial.figures))
             self.scheduler.seen(trial, trial.step, losses[0])
         elif kind == "ended" and trial.state in (*OUTCOMES, PAUSED):
-            self.proposer.end(trial, trial.state in FAILURES)
+            self.proposer.end(trial, trial.state in FAILURES, self.ledger.objectives.violation(trial.figures))
             if trial.state != PAUSED:
                 self.scheduler.ended(trial)
         self.told(trial)

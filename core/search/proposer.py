@@ -60,15 +60,16 @@ class Proposer:
         if step in self.rungs:
             self._tell(self.rungs.index(step), trial, losses, violation)
 
-    def end(self, trial: Trial, failed: bool) -> None:
-        """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon."""
+    def end(self, trial: Trial, failed: bool, violation: float = 0.0) -> None:
+        """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon. ``violation``: that
+        of its last figures."""
         level = self._begun_at.get(trial.number)
         if level is None:
             return
         if failed:
             self._tell(level, trial, None, 0.0)
         elif len(self.rungs) == 1 and trial.losses is not None:  # stopped between rungs: its last figures count
-            self._tell(level, trial, trial.losses, 0.0)
+            self._tell(level, trial, trial.losses, violation)
         else:
             del self._begun_at[trial.number]
             self._timed(lambda: self.levels[level].forget(trial.number))

@@ -285,6 +285,18 @@ def test_algorithms_learn_or_at_least_cover(algorithm, least):
     assert ours <= least * chance + 0.1, (ours, chance)
 
 
+def test_limits_count_for_what_was_stopped_too():
+    """An algorithm hears of a pruned trial what it passes, as of a complete one."""
+    goals = Objectives({"loss": "min"}, {"size": (None, 100.0)})
+    figures = lambda values, step: loss(values, step) | {"size": 50.0 * values["depth"]}
+    one = controller(scheduler="median", trials=40, objective=figures, objectives=goals, every=2)
+    told: dict[int, float] = {}
+    one.proposer.levels[0].tell = lambda number, values, losses, violation: told.update({number: violation})
+    one.run()
+    assert one.ledger.counts["pruned"] > 5
+    assert told == {t.number: pytest.approx(max(0, 50 * t.values["depth"] - 100) / 100) for t in one.ledger.trials}
+
+
 def test_limits_count_alike_whatever_their_units():
     goals = Objectives(
         {"accuracy": "max"}, {"bytes": (None, 8e9), "ms": (None, 20.0), "recall": (0.5, None), "bias": (None, 0.0)}
