@@ -91,6 +91,8 @@ class Proposer:
         return next(((point, "chance") for point in points if key_of(point) not in seen), None)
 
     def _level(self) -> int:
+        if self.levels[0].is_sequence:
+            return 0
         return max((level for level, told in enumerate(self.told) if told >= self.enough), default=0)
 
     def _tell(self, level: int, trial: Trial, losses: LossVector | None, violation: float) -> None:

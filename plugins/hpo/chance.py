@@ -27,6 +27,8 @@ class Grid(SearchAlgorithm):
     """All points, those with every parameter at few of its values first: a golden-ratio stride through them, so that a study
     that ends early has seen all of the space coarsely."""
 
+    is_sequence = True
+
     def __init__(self, config: GridConfig, context: AlgorithmContext):
         coarse = Space(tuple(_on_grid(p, config.points) for p in context.space.parameters))
         self.points = list(coarse.every_point()) if coarse.size is not None else []

@@ -285,6 +285,17 @@ def test_algorithms_learn_or_at_least_cover(algorithm, least):
     assert ours <= least * chance + 0.1, (ours, chance)
 
 
+@pytest.mark.parametrize("algorithm", ["grid", "qmc"])
+def test_rungs_do_not_begin_a_sequence_anew(algorithm):
+    """Chance drew points beside the grid, and as unevenly as it does, while the first ones came again."""
+    whole, halved = (controller(algorithm, scheduler, trials=60, slots=1) for scheduler in ("none", "asha"))
+    whole.run()
+    halved.run()
+    assert max(halved.proposer.told[1:]) >= halved.proposer.enough
+    assert values_of(halved) == values_of(whole)
+    assert {trial.origin for trial in halved.ledger.trials} == {algorithm}
+
+
 def test_limits_count_for_what_was_stopped_too():
     """An algorithm hears of a pruned trial what it passes, as of a complete one."""
     goals = Objectives({"loss": "min"}, {"size": (None, 100.0)})
