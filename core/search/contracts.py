@@ -29,6 +29,9 @@ class SearchAlgorithm:
     ASKS = 4
     """How often it is asked for a trial's point as long as its answers were tried before; then chance draws one."""
 
+    is_sequence = False
+    """Its points follow each other whatever it is told: one sequence, which no rung begins anew."""
+
     def ask(self, number: int) -> Values | None:
         """A point for trial ``number``; it may be refused, and asked for again. None: there is none left."""
         raise NotImplementedError

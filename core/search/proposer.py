@@ -56,8 +56,9 @@ class Proposer:
         if step in self.rungs:
             self._tell(self.rungs.index(step), trial, losses, violation)
 
-    def end(self, trial: Trial, failed: bool, violation: float) -> None:
-        """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon."""
+    def end(self, trial: Trial, failed: bool, violation: float = 0.0) -> None:
+        """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon. ``violation``: that
+        of its last figures."""
         level = self._begun_at.get(trial.number)
         if level is None:
             return
@@ -78,7 +79,7 @@ class Proposer:
                 yield self.space.draw(rng, self.given[number]), "given"
         level = self._level()
         self._asked = (number, level)
-        for _ in range(self.levels[level].ASKS):
+        for _ in range(SearchAlgorithm.ASKS):
             yield self._timed(lambda: self.levels[level].ask(number)), self.name
         rng = Rng(self.seed, "instead", number)
         for _ in range(DRAWN_AGAIN):
@@ -90,6 +91,8 @@ class Proposer:
         return next(((point, "chance") for point in points if key_of(point) not in seen), None)
 
     def _level(self) -> int:
+        if self.levels[0].is_sequence:
+            return 0
         return max((level for level, told in enumerate(self.told) if told >= self.enough), default=0)
 
     def _tell(self, level: int, trial: Trial, losses: LossVector | None, violation: float) -> None:

@@ -51,6 +51,7 @@ class Study:
         with told_at(recipe, "search.executor"):
             self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
         self.earlier = self._read_earlier()
+        self.proposer = self._proposer()
         self.lease = Lease(folder)
         self.signal: int | None = None
         self.say(f"study {folder}: {_summary(self.asked, self.algorithm, why)}")
@@ -63,7 +64,7 @@ class Study:
             journal = Journal(self.folder.journal, self.lease.check)
             self._check_same(journal)
             self.controller = Controller(
-                Ledger(self.asked.objectives), journal, self._proposer(), self.scheduler, self.executor, self._limits(),
+                Ledger(self.asked.objectives), journal, self.proposer, self.scheduler, self.executor, self._limits(),
                 self._refusal, self._tell, self._asked_to_stop,
             )  # fmt: skip
             with self._board() as self.board:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from drivetrain import AlgorithmContext, Parameter, Rng, SearchAlgorithm, Space, Values, key_of
+from drivetrain import AlgorithmContext, Parameter, Rng, SearchAlgorithm, Space, UserError, Values, key_of
 
 from .config import GridConfig
 
@@ -27,8 +27,7 @@ class Grid(SearchAlgorithm):
     """All points, those with every parameter at few of its values first: a golden-ratio stride through them, so that a study
     that ends early has seen all of the space coarsely."""
 
-    ASKS = MOST_OF_A_GRID + 1
-    """Nothing but its points is tried, whichever of them others have begun."""
+    is_sequence = True
 
     def __init__(self, config: GridConfig, context: AlgorithmContext):
         coarse = Space(tuple(_on_grid(p, config.points) for p in context.space.parameters))
@@ -53,7 +52,8 @@ def random(config: Any, context: AlgorithmContext) -> SearchAlgorithm:
 def grid(config: GridConfig, context: AlgorithmContext) -> SearchAlgorithm:
     made = Grid(config, context)
     if not made.points:
-        raise ValueError(f"a grid of more than {MOST_OF_A_GRID} points")
+        raise UserError(f"a grid of more than {MOST_OF_A_GRID} points", where="search.algorithm",
+                        remedy="take fewer points or parameters, or qmc, which fills any space evenly")  # fmt: skip
     return made
 
 

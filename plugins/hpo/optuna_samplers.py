@@ -177,10 +177,14 @@ def cmaes(config: CmaEsConfig, context: AlgorithmContext) -> SearchAlgorithm:
     return CmaEs(config, context)
 
 
+class Qmc(Sampler):
+    is_sequence = True
+
+
 @_quietly
 def qmc(config: QmcConfig, context: AlgorithmContext) -> SearchAlgorithm:
     """Points that fill the space evenly; nothing teaches it."""
-    return Sampler(context, optuna.samplers.QMCSampler(
+    return Qmc(context, optuna.samplers.QMCSampler(
         qmc_type=config.sequence, scramble=True, seed=_seed(context, "qmc"), warn_independent_sampling=False,
         warn_asynchronous_seeding=False,
     ), replays=True)  # fmt: skip

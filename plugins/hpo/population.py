@@ -73,13 +73,13 @@ class Population(TrialScheduler):
         values = self._seen[step][donor][1]
         if self.config.parents == 3:
             a, b = (self._seen[step][best[rng.integer(0, len(best))]][1] for _ in range(2))
-            mixed = {name: (a if rng.uniform() < 0.5 else b).get(name) for name in {**a, **b}}
-            values = {name: value for name, value in mixed.items() if value is not None}
+            mixed = {name: a if rng.uniform() < 0.5 else b for name in {**a, **b}}
+            values = {name: parent[name] for name, parent in mixed.items() if name in parent}
         changed = {name: self._changed(self.context.space[name], value, rng) for name, value in values.items()}
         return self.context.space.draw(rng, changed)
 
     def _changed(self, parameter: Parameter, value: Any, rng: Rng) -> Any:
-        """Times 0.8 or 1.2 as in the paper, or to a neighbour where there are few values, or anew."""
+        """Times 0.8 or 1.2 as in the paper, at least to a neighbour where values are countable, or anew."""
         if rng.uniform() < self.config.resample:
             return parameter.at(rng.uniform())
         up = rng.uniform() < 0.5
@@ -87,4 +87,7 @@ class Population(TrialScheduler):
             return min(max(value * (1.2 if up else 0.8), parameter.low), parameter.high)
         if not parameter.is_ordered:
             return value
-        return parameter.at(parameter.unit(value) + (1 if up else -1) / parameter.size)
+        if parameter.choices:
+            return parameter.at(parameter.unit(value) + (1 if up else -1) / parameter.size)
+        least = parameter.step or 1
+        return parameter.nearest(value + (1 if up else -1) * max(least, 0.2 * abs(value)))

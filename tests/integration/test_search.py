@@ -209,6 +209,7 @@ def test_who_counts_processes_killed_for_memory(tmp_path):
      ["search.algorithm", "one objective"]),
     (["search.executor={plugin: simulated, objective: 'no.such:thing'}"], ["search.executor", "no function"]),
     (["search.algorithm={plugin: typ}"], ["no search algorithm 'typ'", "did you mean 'tpe'"]),
+    (["search.algorithm={plugin: grid, points: 100000}"], ["a grid of more than 1000000 points", "take fewer points"]),
 ])  # fmt: skip
 def test_what_is_wrong_is_told_before_the_first_trial(recipe, tmp_path, change, words):
     from drivetrain import UserError

@@ -268,13 +268,6 @@ def test_a_given_point_is_not_tried_twice():
     }
 
 
-def test_a_grid_is_all_that_is_tried_also_where_rungs_have_grids_of_their_own():
-    plane = Space(tuple(Parameter(name, low=0.0, high=1.0) for name in "xyz"))
-    one = controller("grid", "asha", trials=80, space=plane, objective=lambda values, step: {"loss": values["x"]}, steps=64,
-                     scheduler_settings={"eta": 2})  # fmt: skip
-    assert one.run() == "every point of the space was tried" and len(one.ledger.trials) == 4**3
-
-
 def test_a_given_point_is_tried_once_however_it_is_written():
     space = Space((Parameter("strength", low=0.0, high=1.0, step=0.5), Parameter("kind", choices=("a", "b"))))
     given = [{"strength": 0, "kind": "a"}, {"strength": 0.0, "kind": "a"}, {"kind": "a"}]
@@ -329,17 +322,6 @@ def test_algorithms_learn_or_at_least_cover(algorithm, least):
     assert ours <= least * chance + 0.1, (ours, chance)
 
 
-def test_a_trial_that_is_stopped_beyond_a_limit_is_told_as_such():
-    """To the algorithm: its loss alone may be the best one."""
-    figures = lambda values, step: {**loss(values, step), "ms": 7.5}
-    one = controller(scheduler="median", scheduler_settings={"startup": 2}, trials=12, every=4, objective=figures,
-                     objectives=Objectives({"loss": "min"}, {"ms": (None, 5.0)}))  # fmt: skip
-    told = {}
-    one.proposer.levels[0].tell = lambda number, values, losses, violation: told.__setitem__(number, violation)
-    one.run()
-    assert one.ledger.counts["pruned"] and told == dict.fromkeys(range(12), 0.5)
-
-
 def test_the_best_keeps_limits_and_has_not_failed():
     """Also before a trial is complete, whichever came further once."""
     ledger = Ledger(Objectives({"loss": "min"}, {"ms": (None, 5.0)}))
@@ -356,6 +338,29 @@ def test_the_best_keeps_limits_and_has_not_failed():
     assert reported(0, 6, 3.0) == 0
     ledger.apply({"kind": "ended", "trial": 0, "how": "diverged", "why": ""})
     assert ledger.best.number == 1 and reported(1, 8, None) is None
+
+
+@pytest.mark.parametrize("algorithm", ["grid", "qmc"])
+def test_rungs_do_not_begin_a_sequence_anew(algorithm):
+    """Chance drew points beside the grid, and as unevenly as it does, while the first ones came again."""
+    whole, halved = (controller(algorithm, scheduler, trials=60, slots=1) for scheduler in ("none", "asha"))
+    whole.run()
+    halved.run()
+    assert max(halved.proposer.told[1:]) >= halved.proposer.enough
+    assert values_of(halved) == values_of(whole)
+    assert {trial.origin for trial in halved.ledger.trials} == {algorithm}
+
+
+def test_limits_count_for_what_was_stopped_too():
+    """An algorithm hears of a pruned trial what it passes, as of a complete one."""
+    goals = Objectives({"loss": "min"}, {"size": (None, 100.0)})
+    figures = lambda values, step: loss(values, step) | {"size": 50.0 * values["depth"]}
+    one = controller(scheduler="median", trials=40, objective=figures, objectives=goals, every=2)
+    told: dict[int, float] = {}
+    one.proposer.levels[0].tell = lambda number, values, losses, violation: told.update({number: violation})
+    one.run()
+    assert one.ledger.counts["pruned"] > 5
+    assert told == {t.number: pytest.approx(max(0, 50 * t.values["depth"] - 100) / 100) for t in one.ledger.trials}
 
 
 def test_limits_count_alike_whatever_their_units():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from unit.search_made import SPACE, SimulatedExecutor, controller, loss
+from unit.search_made import SPACE, SimulatedExecutor, controller, loss, plugin
 
-from drivetrain import ExecutorContext, Job, Move, SchedulerContext, TrialScheduler
+from drivetrain import ExecutorContext, Job, Move, Parameter, Rng, SchedulerContext, Space, TrialScheduler
 from drivetrain.plugins.hpo.jobs import TrialFiles, checkpoints
 
 
@@ -23,6 +23,25 @@ def test_the_worst_take_over_before_the_best_go_on(slots):
     one = controller("random", "pbt", 8, scheduler_settings={"interval": 2}, executor=Noting(loss, slots))
     one.run()
     assert len(ahead) >= 10 and not any(ahead)
+
+
+def test_hyperparameters_change_within_their_bounds_and_none_stands_still():
+    """Integers too, also where they span powers of ten; a choice may be null, and is inherited like others."""
+    space = Space((
+        Parameter("warmup", low=1, high=10_000, integer=True, log=True), Parameter("steps", low=0, high=9, integer=True),
+        Parameter("rate", low=0.1, high=0.9), Parameter("smooth", low=-0.3, high=0.3, step=0.1),
+        Parameter("schedule", choices=(None, "cosine")), Parameter("size", choices=(8, 16, 32)),
+    ))  # fmt: skip
+    settings = {"resample": 0.0, "parents": 3, "population": 2}
+    one = plugin("trial_scheduler", "pbt", **settings)(SchedulerContext(space, 10, 1))
+    for name, value in (("warmup", 3), ("warmup", 5000), ("steps", 5), ("rate", 0.5), ("smooth", 0.1), ("size", 16)):
+        found = {one._changed(space[name], value, Rng("change", n)) for n in range(30)}
+        assert len(found) == 2 and min(found) < value < max(found) and all(map(space[name].admits, found)), (name, found)
+    for name, value in (("warmup", 1), ("warmup", 10_000), ("rate", 0.9), ("smooth", -0.3), ("size", 8)):
+        assert all(space[name].admits(one._changed(space[name], value, Rng("change", n))) for n in range(30))
+    values = {"warmup": 100, "steps": 3, "rate": 0.5, "smooth": 0.0, "schedule": None, "size": 8}
+    one._seen[1] = {0: (0.0, values), 1: (0.0, values)}
+    assert {one._child([0, 1], 0, 1, Rng("child", n))["schedule"] for n in range(30)} == {None}
 
 
 def test_a_trial_whose_donor_keeps_no_such_checkpoint_goes_on_from_its_own(tmp_path):
