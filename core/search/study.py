@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..errors import RecipeError, UserError
 from ..files import write_text
@@ -119,8 +120,7 @@ class Study:
         """A new study is written down; one that goes on has the recipe that it began with."""
         objectives, resolved = self.asked.objectives, self.asked.recipe.resolved()
         if journal.records:
-            before = load_recipe(self.folder.recipe).resolved()
-            changes = compare(before, resolved)
+            changes = compare(self._before(journal), resolved)
             for key, old, new in changes:
                 self.say(f"changed since {self.folder.path} began: {key}: {old} -> {new}")
             refused = [key for key, _, _ in changes if not any(key == f or key.startswith(f + ".") for f in FREE)]
@@ -132,11 +132,18 @@ class Study:
         if not journal.records:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}
             record = {"kind": "study", "layout": LAYOUT, "objectives": dict(objectives.directions), "limits": limits,
-                      "steps": self.asked.recipe.train.steps, "parameters": [p.name for p in self.asked.space.parameters],
+                      "recipe": resolved, "steps": self.asked.recipe.train.steps,
+                      "parameters": [p.name for p in self.asked.space.parameters],
                       "space": space_as_json(self.asked.space), "rungs": list(self.scheduler.rungs),
                       "earlier": [asdict(one) for one in self.earlier]}  # fmt: skip
             journal.append(record)
             journal.commit()
+
+    def _before(self, journal: Journal) -> dict[str, Any]:
+        """The recipe that the study began with: of its journal, since somebody may have edited the file."""
+        began = journal.records[0].get("recipe")
+        before = Recipe.from_resolved(began, source=str(journal.path)) if began else load_recipe(self.folder.recipe)
+        return before.resolved()
 
     def _proposer(self) -> Proposer:
         name = self.algorithm.found.declaration.name

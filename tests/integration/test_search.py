@@ -87,6 +87,12 @@ def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     again = drivetrain("search", "resume", study, "--plugin", PLUGIN)
     assert again.returncode == 0 and "all trials are done" in again.stderr
     refused(drivetrain("search", "resume", study, "--plugin", PLUGIN, "train.steps=3"), "cannot go on with another train.steps")
+    frozen = (study / "recipe.yaml").read_text()
+    (study / "recipe.yaml").write_text(frozen.replace("high: 0.01", "high: 0.02"))
+    refused(
+        drivetrain("search", "resume", study, "--plugin", PLUGIN), "cannot go on with another search.space.optimizer.lr.high"
+    )
+    (study / "recipe.yaml").write_text(frozen)
     refused(drivetrain("search", "importance", study), "fewer than 8 trials")
 
 
