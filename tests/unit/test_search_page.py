@@ -10,7 +10,7 @@ import pytest
 from unit.search_made import SPACE, Failure, controller, loss
 
 from drivetrain import Parameter, Space, UserError
-from drivetrain.search.drawing import Scale, broken, scale_over
+from drivetrain.search.drawing import Choices, Scale, broken, scale_over
 from drivetrain.search.folder import StudyFolder
 from drivetrain.search.optuna_export import export_optuna
 from drivetrain.search.page import write_study_page
@@ -145,6 +145,12 @@ def test_the_best_so_far_only_gets_better(tmp_path):
 def test_spaces_are_read_back():
     space = Space((*SPACE.parameters, Parameter("m", choices=({"plugin": "a"}, None, 2, 2.5)), Parameter("s", step=0.25)))
     assert space_from(json.loads(json.dumps(space_as_json(space)))) == space
+
+
+def test_choices_that_are_mappings_are_told_apart():
+    engines = ({"plugin": "deepspeed", "zero_stage": 1}, {"plugin": "deepspeed", "zero_stage": 3}, {"plugin": "ddp"}, None)
+    assert [text for _, text in Choices(engines, 0, 1).ticks()] == ["deepspeed 1", "deepspeed 3", "ddp", "null"]
+    assert [text for _, text in Choices(({"plugin": "ddp"},), 0, 1).ticks()] == ['{"plugin": "ddp"}']
 
 
 def test_scales_and_names():
