@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import REQUEUE, UserError
+from ..errors import CRASH, REQUEUE, UserError
 from ..files import new_file, write_text
 from ..manager import get_manager
 from .train import say
@@ -105,7 +105,7 @@ def best(
     found = _folder(study)
     _, ledger = found.read()
     if ledger.best is None:
-        raise UserError(f"{study}: no trial has figures yet")
+        raise UserError(f"{study}: {ledger.why_no_best()}")
     if out is not None:
         recipe = load_recipe(found.recipe, (), get_manager())
         write_text(new_file(out), best_recipe(found, ledger.best, ledger.objectives, recipe))
@@ -186,6 +186,7 @@ def export(
 def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) -> None:
     from ..hosts import control_words
     from ..search.study import open_study
+    from ..search.trials import FAILURES
     from ..sweep import leave_sweep
 
     leave_sweep()  # trials inherit this environment
@@ -197,8 +198,12 @@ def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) 
     say(f"{folder}: {why}: {', '.join(f'{n} {state}' for state, n in _counts(ledger).items())}")
     if ledger.best is not None:
         say(f"best: trial {ledger.best.number}, {_figures(ledger, ledger.best)}; next: drivetrain train {folder / 'best.yaml'}")
+    else:
+        say(f"no best: {ledger.why_no_best()}")
     if code := REQUEUE if study.signal is not None else study.controller.code:
         raise typer.Exit(code)
+    if ledger.trials and all(trial.state in FAILURES for trial in ledger.trials):
+        raise typer.Exit(CRASH)
 
 
 def _export_table(study: Path, out: Path | None) -> None:

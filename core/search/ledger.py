@@ -36,6 +36,11 @@ class Ledger:
         """The first of the front; before a trial is complete, the best of those that came furthest."""
         return min(self.front, key=lambda t: t.losses or ()) if self.front else self.furthest
 
+    def why_no_best(self) -> str:
+        """Why there is no `best`."""
+        count = sum(trial.losses is not None for trial in self.trials)
+        return f"none of {count} trials with figures keeps {self.objectives.kept()}" if count else "no trial has figures yet"
+
     def apply(self, record: Mapping[str, Any]) -> Trial | None:
         """The trial that a record is of, changed by it."""
         self._session = max(self._session, record.get("t", 0.0))

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..data import absent_data
 from ..errors import RecipeError, UserError
 from ..files import write_text
 from ..manager import get_manager
@@ -48,6 +49,7 @@ class Study:
             self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
         with told_at(recipe, "search.executor"):
             self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
+        self._check_data()
         self.earlier = self._read_earlier()
         self.lease = Lease(folder)
         self.signal: int | None = None
@@ -107,6 +109,13 @@ class Study:
         path.mkdir(parents=True, exist_ok=True)
         self.lease.take()
         self.folder.stop_file.unlink(missing_ok=True)
+
+    def _check_data(self) -> None:
+        """Without it every trial would count as infeasible, and be lost."""
+        absent = next(absent_data(self.asked.recipe), None) if self.executor.HERE else None
+        if absent is not None:
+            raise RecipeError(f"no folder {absent[1]} here", where=absent[0],
+                              remedy=f"a relative one is looked for in {Path.cwd()}")  # fmt: skip
 
     def _read_earlier(self) -> list[Observation]:
         """From the earlier studies; once this one has begun, from its own journal."""

@@ -204,6 +204,7 @@ def test_who_counts_processes_killed_for_memory(tmp_path):
     (["search.space={batch.micro: [2, 4], optimizer.lr: {low: 0.1, high: 1, when: {batch.micro: []}}}"], ["never comes true"]),
     (["search.constraints={miou: {min: 0.4, max: 0.1}}"], ["nothing is admissible"]),
     (["search.space={batch.micro: null}", "search.given=[]", "search.ranks=3"], ["search.ranks", "3 ranks do not divide"]),
+    (["data.train.small.shards=nowhere/train"], ["data.train.small", "no folder nowhere/train here"]),
     (["search.budget=2 hours"], ["90s, 30m, 2h, 1.5d"]),
     (["search.warm_start=[nowhere]"], ["search.warm_start", "nowhere is no study"]),
     (["search.scheduler={plugin: asha, first: 100}", "search.objective=miou"], ["search.scheduler", "nowhere before"]),

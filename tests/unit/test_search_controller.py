@@ -222,6 +222,17 @@ def test_algorithms_learn_or_at_least_cover(algorithm, least):
     assert ours <= least * chance + 0.1, (ours, chance)
 
 
+def test_why_there_is_no_best():
+    limits = {"loss": (None, -1.0), "size": (2.0, None)}
+    one = controller(trials=0, objectives=Objectives({"loss": "min"}, limits))
+    one.run()
+    assert one.ledger.best is None and one.ledger.why_no_best() == "no trial has figures yet"
+    one = controller(trials=3, objectives=Objectives({"loss": "min"}, limits))
+    one.run()
+    assert one.ledger.best is None
+    assert one.ledger.why_no_best() == "none of 3 trials with figures keeps loss <= -1, 2 <= size"
+
+
 def test_limits_count_alike_whatever_their_units():
     goals = Objectives(
         {"accuracy": "max"}, {"bytes": (None, 8e9), "ms": (None, 20.0), "recall": (0.5, None), "bias": (None, 0.0)}
