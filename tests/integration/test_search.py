@@ -197,6 +197,8 @@ def test_who_counts_processes_killed_for_memory(tmp_path):
     (["search.trials=null"], ["neither trials nor a budget"]),
     (["search.scheduler={plugin: median}", "search.objective=miou"], ["set evaluation.every"]),
     (["search.scheduler={plugin: pbt}", "search.objective=miou"], ["batch.micro cannot change while a trial goes on"]),
+    (["search.space={model: null, batch.micro: null, optimizer: [{plugin: adamw}, {plugin: sgd}]}", "search.objective=miou",
+      "search.given=[]", "search.scheduler={plugin: pbt, interval: 1}"], ["optimizer cannot change while a trial"]),
     (["search.given=[{optimizer.lr: 3}]"], ["a number from 0.0001 to 0.01"]),
     (["search.space={model.plugin: [lraspp_mobilenet_v3_larg, lraspp_mobilenet_v3_large]}"], ["no model", "v3_large'"]),
     (["search.space={train.steps: [4, 8]}"], ["search.space", "cannot vary"]),

@@ -28,6 +28,7 @@ def test_figures_are_found_by_name():
         "iou": 0.5, "iou.iou.road": 0.75, "iou.iou.car": None, "train.loss": 2.0, "train.loading.bytes": 7.0,
     }  # fmt: skip
     assert told({"optimizer.lr": 1.23456e-4, "model": {"plugin": "a"}}) == 'lr 0.0001235  model {"plugin": "a"}'
+    assert told({"model.plugin": "a", "optimizer.plugin": "b"}) == "model.plugin a  optimizer.plugin b"
 
 
 def test_trials_get_gpus_of_their_own(tmp_path, monkeypatch):
