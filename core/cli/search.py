@@ -133,9 +133,10 @@ def stop(study: Path = _STUDY) -> None:
 def importance(study: Path = _STUDY, as_json: bool = _JSON) -> None:
     """How much each parameter matters to the first objective, 0 to 1, over the trials that came furthest."""
     from ..search.results import importances
+    from ..search.space import space_from
 
     about, ledger = _folder(study).read()
-    found = importances(ledger, about["parameters"])
+    found = importances(ledger, space_from(about["space"]))
     if as_json:
         typer.echo(json.dumps(found))
         return

@@ -121,9 +121,8 @@ def _schedule(story: Story) -> str:
 
 
 def _importance(story: Story) -> str:
-    names = list(story.about["parameters"])
     try:
-        found = importances(story.ledger, names)
+        found = importances(story.ledger, story.space)
     except UserError as error:
         return f'<h2>Importance</h2><div class="about">{escape(error.message)}</div>'
     about = (
