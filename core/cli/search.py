@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import CRASH, REQUEUE, UserError
+from ..errors import CRASH, REQUEUE, RecipeError, UserError, near_matches
 from ..files import new_file, write_text
 from ..manager import get_manager
 from .train import say
@@ -60,7 +60,14 @@ def run(
     folder = study or Path("studies") / f"{Path(recipe).stem}-{datetime.now():%Y%m%d-%H%M%S}"
     given = {"trials": trials, "budget": budget, "executor.plugin": executor}
     words = [f"search.{key}={value}" for key, value in given.items() if value is not None]
-    _run(recipe, [*words, *(overrides or [])], folder, parallel)
+    try:
+        _run(recipe, [*words, *(overrides or [])], folder, parallel)
+    except RecipeError as error:
+        if error.message != f"no recipe {recipe!r}":
+            raise
+        names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+        near = [*near_matches(recipe, names), *error.near]  # `search statsu`
+        raise RecipeError(error.message, near=near, remedy=error.remedy) from error
 
 
 @app.command()
