@@ -8,7 +8,7 @@ import random
 import pytest
 from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, values_of
 
-from drivetrain import Parameter, Space
+from drivetrain import Parameter, Space, UserError
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
 from drivetrain.search.trials import Objectives
@@ -166,6 +166,15 @@ def test_given_points_come_first_and_what_they_leave_out_is_drawn():
     assert first.values["lr"] == 1e-3 and set(first.values) >= {"depth", "kind"}
     assert second.values == {"lr": 1e-3, "depth": 4, "kind": "wide", "width": 128}
     assert [first.origin, third.origin] == ["given", "random"]
+
+
+def test_what_a_given_point_depends_on_is_drawn_to_suit_it():
+    for seed in range(6):
+        one = controller(trials=1, seed=seed, given=[{"width": 64}])
+        one.run()
+        assert one.ledger.trials[0].values["kind"] == "wide" and one.ledger.trials[0].values["width"] == 64
+    with pytest.raises(UserError, match='width counts only with kind "wide"'):
+        SPACE.check({"kind": "plain", "width": 64}, "search.given.0")
 
 
 def test_a_given_point_is_tried_once_however_it_is_written():
