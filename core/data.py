@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .contracts import Dataset, Loader, ShardSet
 from .errors import DataError, RecipeError, UserError
 from .manager import Found, get_manager
 from .progress import Progress
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+
+def absent_data(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """(where it was written, which folder) of each shard set of ``recipe`` that is none of this host's folders."""
+    for split in ("train", "val"):
+        for source in recipe.data_spec_sources(split):
+            for root in [source.shards] if isinstance(source.shards, str) else source.shards:
+                if "://" not in root and not _folder(root).is_dir():
+                    yield source.where, root
+
+
+def _folder(root: str) -> Path:
+    """The folder that a root is, or that the tars lie below which it names in braces."""
+    literal, brace, _ = root.partition("{")
+    return Path(literal + "_").parent if brace or root.endswith(".tar") else Path(root)
 
 
 def default_loader() -> Loader:

@@ -48,16 +48,14 @@ def _origin(origin: str | None) -> str:
 @app.command()
 def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
     """Say whether a recipe is right, and what it does. The shard sets need not be there."""
+    from ..data import absent_data
     from ..recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     for note in loaded.notes:
         typer.echo(f"note: {note}", err=True)
-    for split in ("train", "val"):
-        for source in loaded.data_spec_sources(split):
-            for root in [source.shards] if isinstance(source.shards, str) else source.shards:
-                if "://" not in root and not _folder(root).is_dir():
-                    typer.echo(f"warning: {source.where}: no folder {root} here yet", err=True)
+    for where, root in absent_data(loaded):
+        typer.echo(f"warning: {where}: no folder {root} here yet", err=True)
     for section, chosen in loaded.plugins.items():
         for key, why in (chosen.config.advice(loaded) if isinstance(chosen.config, PluginConfig) else {}).items():
             typer.echo(f"warning: {loaded.where(f'{section}.{key}')}: {why}", err=True)
@@ -73,12 +71,6 @@ def check(recipe: str = _RECIPE, overrides: list[str] = _OVERRIDES) -> None:
         f"{', '.join(loaded.data.train)}; batches of {batch.global_} in {batch.slots} slots of {batch.micro}; "
         f"{loaded.train.steps} steps; {loaded.precision}, {loaded.plugin('parallelism').found.declaration.name}{searched}"
     )
-
-
-def _folder(root: str) -> Path:
-    """The folder that a root is, or that the tars lie below which it names in braces."""
-    literal, brace, _ = root.partition("{")
-    return Path(literal + "_").parent if brace or root.endswith(".tar") else Path(root)
 
 
 @app.command()

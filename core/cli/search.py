@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import REQUEUE, UserError
+from ..errors import CRASH, REQUEUE, RecipeError, UserError, near_matches
 from ..files import new_file, write_text
 from ..manager import get_manager
 from .train import say
@@ -60,7 +60,14 @@ def run(
     folder = study or Path("studies") / f"{Path(recipe).stem}-{datetime.now():%Y%m%d-%H%M%S}"
     given = {"trials": trials, "budget": budget, "executor.plugin": executor}
     words = [f"search.{key}={value}" for key, value in given.items() if value is not None]
-    _run(recipe, [*words, *(overrides or [])], folder, parallel)
+    try:
+        _run(recipe, [*words, *(overrides or [])], folder, parallel)
+    except RecipeError as error:
+        if error.message != f"no recipe {recipe!r}":
+            raise
+        names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+        near = [*near_matches(recipe, names), *error.near]  # `search statsu`
+        raise RecipeError(error.message, near=near, remedy=error.remedy) from error
 
 
 @app.command()
@@ -105,7 +112,7 @@ def best(
     found = _folder(study)
     _, ledger = found.read()
     if ledger.best is None:
-        raise UserError(f"{study}: no trial has figures yet")
+        raise UserError(f"{study}: {ledger.why_no_best()}")
     if out is not None:
         recipe = load_recipe(found.recipe, (), get_manager())
         write_text(new_file(out), best_recipe(found, ledger.best, ledger.objectives, recipe))
@@ -138,9 +145,10 @@ def stop(study: Path = _STUDY) -> None:
 def importance(study: Path = _STUDY, as_json: bool = _JSON) -> None:
     """How much each parameter matters to the first objective, 0 to 1, over the trials that came furthest."""
     from ..search.results import importances
+    from ..search.space import space_from
 
     about, ledger = _folder(study).read()
-    found = importances(ledger, about["parameters"])
+    found = importances(ledger, space_from(about["space"]))
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -191,6 +199,7 @@ def export(
 def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) -> None:
     from ..hosts import control_words
     from ..search.study import open_study
+    from ..search.trials import FAILURES
     from ..sweep import leave_sweep
 
     leave_sweep()  # trials inherit this environment
@@ -202,8 +211,12 @@ def _run(recipe: str, overrides: list[str], folder: Path, parallel: int | None) 
     say(f"{folder}: {why}: {', '.join(f'{n} {state}' for state, n in _counts(ledger).items())}")
     if ledger.best is not None:
         say(f"best: trial {ledger.best.number}, {_figures(ledger, ledger.best)}; next: drivetrain train {folder / 'best.yaml'}")
+    else:
+        say(f"no best: {ledger.why_no_best()}")
     if code := REQUEUE if study.signal is not None else study.controller.code:
         raise typer.Exit(code)
+    if ledger.trials and all(trial.state in FAILURES for trial in ledger.trials):
+        raise typer.Exit(CRASH)
 
 
 def _export_table(study: Path, out: Path | None) -> None:

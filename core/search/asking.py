@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,10 +148,15 @@ def _parameter(name: str, p: ParameterSection) -> Parameter:
 def _check_not_the_studys(asked: Asked) -> None:
     """Raises RecipeError for keys that a study itself sets, and for mappings that have one of them."""
     for name in (p.name for p in asked.space.parameters):
-        if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for key in THE_STUDYS):
+        if _touches(name, THE_STUDYS):
             raise RecipeError("cannot vary: all trials of a study have the same steps, and are evaluated and saved where they "
                               "leave", where=asked.recipe.root.where(("search", "space", name)),
                               remedy="how far a trial goes is the scheduler's: search.scheduler: {plugin: asha}")  # fmt: skip
+
+
+def _touches(name: str, keys: Iterable[str]) -> bool:
+    """Whether ``name`` is one of ``keys``, lies below one, or is a mapping that may hold one."""
+    return any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for key in keys)
 
 
 def _check_ranks(asked: Asked) -> None:
@@ -318,9 +324,7 @@ def _figure(name: str, evaluation: Mapping[str, Any], training: Mapping[str, Any
 
 def check_population(asked: Asked) -> None:
     """Raises RecipeError for parameters that a trial cannot change on its way."""
-    fixed = [
-        p.name for p in asked.space.parameters if any(p.name == k or p.name.startswith(k + ".") for k in BELOW_A_RUNS_MODEL)
-    ]
+    fixed = [p.name for p in asked.space.parameters if _touches(p.name, BELOW_A_RUNS_MODEL)]
     if fixed:
         raise RecipeError(
             f"{', '.join(fixed)} cannot change while a trial goes on",
@@ -330,6 +334,8 @@ def check_population(asked: Asked) -> None:
 
 
 def told(values: Values) -> str:
-    """A point in one line, keys by their last part."""
-    shown = {name.rpartition(".")[2]: f"{v:.4g}" if isinstance(v, float) else v for name, v in values.items()}
+    """A point in one line, keys by their last part where it is no other's too."""
+    ends = Counter(name.rpartition(".")[2] for name in values)
+    names = {name: end if ends[end := name.rpartition(".")[2]] == 1 else name for name in values}
+    shown = {names[name]: f"{v:.4g}" if isinstance(v, float) else v for name, v in values.items()}
     return "  ".join(f"{name} {v if isinstance(v, str) else json.dumps(v)}" for name, v in shown.items())

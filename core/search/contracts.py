@@ -113,6 +113,9 @@ class ExecutorContext:
 class TrialExecutor:
     """Runs jobs of trials, each apart from the controller's process, and tells what becomes of them."""
 
+    HERE = False
+    """Whether all jobs run on this host: then what they read is looked for before the first one."""
+
     def has_room(self) -> bool:
         """Whether one more job can start now."""
         raise NotImplementedError

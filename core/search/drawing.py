@@ -49,7 +49,19 @@ class Choices:
 
     def ticks(self, most: int = 12) -> list[Tick]:
         every = -(-len(self.values) // most)
-        return [(self.at(v), v if isinstance(v, str) else json.dumps(v)) for v in self.values[::every]]
+        return [(self.at(v), self._label(v)) for v in self.values[::every]]
+
+    def _label(self, value: Any) -> str:
+        """Of a mapping, what is not the same in all others: the head of a long one tells little."""
+        if not isinstance(value, dict):
+            return _plain(value)
+        others = [other for other in self.values if isinstance(other, dict)]
+        own = [one for key, one in value.items() if any(key not in o or o[key] != one for o in others)]
+        return " ".join(map(_plain, own)) or _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def scale_of(parameter: Parameter, start: float, end: float) -> Scale | Choices:

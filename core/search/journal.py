@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from ..files import sync_folder
 
 Record = Mapping[str, Any]
 _HEAD = 18  # eight digits, a space, eight digits, a space
+_TORN = re.compile(rb"[0-9a-f]{1,7}$|[0-9a-f]{8}($| )")
+"""How a first record begins, whatever is left of it; anything else is somebody's file."""
 
 
 def frame(record: Record) -> bytes:
@@ -86,6 +89,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
     if any(_record(data, at) for at in _line_starts(data, size)):
         raise DataError(f"{path} is damaged at byte {size}, and there are records behind that",
                         remedy=f"keep a copy, then cut it there: truncate -s {size} {path}")  # fmt: skip
+    if not found and data.strip(b"\0") and not _TORN.match(data):
+        raise DataError(f"{path} is no journal of a study", remedy="name another folder: nothing was changed here")
     return [record for record, _ in found], size
 
 

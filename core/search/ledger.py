@@ -37,6 +37,15 @@ class Ledger:
         limits as far as they are."""
         return min(self.front, key=lambda t: t.losses or ()) if self.front else self.furthest
 
+    def why_no_best(self) -> str:
+        """Why there is no `best`."""
+        valued = [trial for trial in self.trials if trial.losses is not None]
+        if not valued:
+            return "no trial has figures yet"
+        if all(trial.state in FAILURES for trial in valued):
+            return f"all of {len(valued)} trials with figures failed"
+        return f"none of {len(valued)} trials with figures keeps {self.objectives.kept()}"
+
     def apply(self, record: Mapping[str, Any]) -> Trial | None:
         """The trial that a record is of, changed by it."""
         self._session = max(self._session, record.get("t", 0.0))

@@ -54,7 +54,7 @@ def _write(folder: StudyFolder, url: str) -> None:
     study.set_metric_names(list(story.about["objectives"]))
     study.set_user_attr("rungs", story.about["rungs"])
     began = datetime.fromtimestamp(folder.journal.stat().st_mtime) - timedelta(seconds=story.ledger.spent)
-    distributions = {p.name: _distribution(p) for p in story.space.parameters}
+    distributions = {p.name: distribution_of(p) for p in story.space.parameters}
     with Progress("exporting", len(story.ledger.trials), "trial", shown=len(story.ledger.trials) > _FEW) as progress:
         for trial in story.ledger.trials:
             study.add_trial(_frozen(story, trial, distributions, began))
@@ -72,7 +72,7 @@ def _frozen(story: Story, trial: Trial, distributions: Mapping[str, BaseDistribu
     frozen = FrozenTrial(
         number=-1, trial_id=-1, state=state, value=None, values=values,
         datetime_start=None if state == TrialState.WAITING else start, datetime_complete=end if state.is_finished() else None,
-        params={name: _told(story.space[name], value) for name, value in trial.values.items()},
+        params={name: told_to_optuna(story.space[name], value) for name, value in trial.values.items()},
         distributions={name: distributions[name] for name in trial.values}, user_attrs=_attributes(trial), system_attrs={},
         intermediate_values=_curve(story, trial),
     )  # fmt: skip
@@ -101,7 +101,8 @@ def _state(trial: Trial) -> TrialState:
     return known.get(trial.state, TrialState.FAIL)
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def distribution_of(parameter: Parameter) -> BaseDistribution:
+    """A parameter as Optuna has it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if parameter.choices:
@@ -111,8 +112,9 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     return FloatDistribution(parameter.low, parameter.high, parameter.log, parameter.step)
 
 
-def _told(parameter: Parameter, value: Any) -> Any:
-    return _choice(value) if parameter.choices else value
+def told_to_optuna(parameter: Parameter, value: Any) -> Any:
+    """A value as `distribution_of` has it: of equal choices, such as mappings in another order, the one that is there."""
+    return _choice(parameter.choices[parameter.choices.index(value)]) if parameter.choices else value
 
 
 def _choice(value: Any) -> Any:

@@ -32,14 +32,10 @@ def write_study_page(folder: StudyFolder, out: Path) -> None:
 def _about(story: Story) -> str:
     about = story.about
     goals = ", ".join(f"{name} ({direction})" for name, direction in about["objectives"].items())
-    limits = [_limit(name, *limit) for name, limit in about["limits"].items()]
-    kept = f"; limits: {', '.join(limits)}" if limits else ""
+    limits = story.ledger.objectives.kept()
+    kept = f"; limits: {limits}" if limits else ""
     text = f"searched for {goals}{kept}; trials of {about['steps']:,} steps"
     return f'<div class="about">{escape(text)}</div>'
-
-
-def _limit(name: str, least: float | None, most: float | None) -> str:
-    return (f"{least:g} <= " if least is not None else "") + name + (f" <= {most:g}" if most is not None else "")
 
 
 def _key(story: Story) -> str:
@@ -55,7 +51,7 @@ def _key(story: Story) -> str:
 def _best(story: Story) -> str:
     best = story.ledger.best
     if best is None:
-        return "<p>No trial has figures yet.</p>"
+        return f"<p>No best: {escape(story.ledger.why_no_best())}.</p>"
     rows = [(name, _cell(value)) for name, value in best.values.items()]
     what = "the best" if len(story.about["objectives"]) == 1 else "first of the front"
     head = f"{what}: trial {best.number} ({best.state}, step {best.step:,}): {_figures(story, best)}"
@@ -125,9 +121,8 @@ def _schedule(story: Story) -> str:
 
 
 def _importance(story: Story) -> str:
-    names = list(story.about["parameters"])
     try:
-        found = importances(story.ledger, names)
+        found = importances(story.ledger, story.space)
     except UserError as error:
         return f'<h2>Importance</h2><div class="about">{escape(error.message)}</div>'
     about = (

@@ -74,9 +74,11 @@ class Proposer:
 
     def _proposals(self, number: int) -> Iterator[tuple[Values | None, str]]:
         if number < len(self.given):
-            rng = Rng(self.seed, "given", number)
+            rng, asked = Rng(self.seed, "given", number), self.given[number]
             for _ in range(DRAWN_AGAIN):
-                yield self.space.draw(rng, self.given[number]), "given"
+                values = self.space.draw(rng, asked)
+                if values.keys() >= asked.keys():  # what is drawn lets all of it count
+                    yield values, "given"
         level = self._level()
         self._asked = (number, level)
         for _ in range(SearchAlgorithm.ASKS):

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from ..errors import UserError
 from .ledger import Ledger
+from .optuna_export import distribution_of, told_to_optuna
+from .space import Parameter, Space, key_of
 from .trials import Trial
 
 
-def importances(ledger: Ledger, parameters: Sequence[str], least: int = 8) -> dict[str, float]:
-    """Share of the first objective's variance that a parameter explains by itself, the greatest first, over the trials at the
-    furthest step that ``least`` of them have reached: PED-ANOVA (Watanabe et al. 2023). Raises UserError for too few."""
+def importances(ledger: Ledger, space: Space, least: int = 8) -> dict[str, float]:
+    """Share of the first objective's variance that a parameter of ``space`` explains by itself, the greatest first, over the
+    trials at the furthest step that ``least`` of them have reached: PED-ANOVA (Watanabe et al. 2023). Parameters that some of
+    these trials do not have are left out. Raises UserError for too few."""
     step, trials = _compared(ledger, least)
-    shared = [p for p in parameters if len({json.dumps(t.values[p]) for t in trials if p in t.values}) > 1
-              and all(p in t.values for t in trials)]  # fmt: skip
-    if not shared:
+    shared = [p for p in space.parameters if all(p.name in t.values for t in trials)]
+    varied = [p for p in shared if len({key_of({p.name: t.values[p.name]}) for t in trials}) > 1]
+    if not varied:
         raise UserError(f"no parameter has several values in the {len(trials)} trials at step {step}")
-    return _ped_anova(trials, step, shared)
+    return _ped_anova(trials, step, varied)
 
 
 def _compared(ledger: Ledger, least: int) -> tuple[int, list[Trial]]:
@@ -34,28 +35,19 @@ def _compared(ledger: Ledger, least: int) -> tuple[int, list[Trial]]:
     return max(enough), by_step[max(enough)]
 
 
-def _ped_anova(trials: Sequence[Trial], step: int, parameters: Sequence[str]) -> dict[str, float]:
+def _ped_anova(trials: Sequence[Trial], step: int, parameters: Sequence[Parameter]) -> dict[str, float]:
+    """With the space's own distributions: a few numbers told as a range would look important whatever they do."""
     import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    distributions: dict[str, BaseDistribution] = {}
-    told: dict[str, list[Any]] = {}
-    for name in parameters:
-        values = [t.values[name] for t in trials]
-        if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-            log = min(values) > 0 and max(values) / min(values) > 50
-            distributions[name], told[name] = FloatDistribution(min(values), max(values), log=log), [float(v) for v in values]
-        else:
-            told[name] = [json.dumps(v, sort_keys=True) for v in values]
-            distributions[name] = CategoricalDistribution(sorted(set(told[name])))
+    distributions = {p.name: distribution_of(p) for p in parameters}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental
         study = optuna.create_study()
-        for n, trial in enumerate(trials):
-            params = {name: told[name][n] for name in parameters}
+        for trial in trials:
+            params = {p.name: told_to_optuna(p, trial.values[p.name]) for p in parameters}
             losses = trial.losses_at(step) or (0.0,)
             study.add_trial(optuna.trial.create_trial(value=losses[0], params=params, distributions=distributions))
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(parameters))
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(distributions))
     return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -185,6 +185,9 @@ class Space:
                 raise UserError(f"no parameter {name!r} in the space", where=where, near=near_matches(name, self._by_name))
             if not self[name].admits(value):
                 raise UserError(f"{name}: expected {self[name].told()}, not {json.dumps(value)}", where=where)
+            for other, wanted in self[name].when:
+                if other in values and not _among(values[other], wanted):
+                    raise UserError(f"{name} counts only with {other} {' or '.join(map(json.dumps, wanted))}", where=where)
 
 
 def space_as_json(space: Space) -> list[dict[str, Any]]:

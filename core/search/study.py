@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..data import absent_data
 from ..errors import RecipeError, UserError
 from ..files import write_text
 from ..manager import get_manager
@@ -50,6 +51,7 @@ class Study:
             self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
         with told_at(recipe, "search.executor"):
             self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
+        self._check_data()
         self.earlier = self._read_earlier()
         self.proposer = self._proposer()
         self.lease = Lease(folder)
@@ -111,6 +113,13 @@ class Study:
         self.lease.take()
         self.folder.stop_file.unlink(missing_ok=True)
 
+    def _check_data(self) -> None:
+        """Without it every trial would count as infeasible, and be lost."""
+        absent = next(absent_data(self.asked.recipe), None) if self.executor.HERE else None
+        if absent is not None:
+            raise RecipeError(f"no folder {absent[1]} here", where=absent[0],
+                              remedy=f"a relative one is looked for in {Path.cwd()}")  # fmt: skip
+
     def _read_earlier(self) -> list[Observation]:
         """From the earlier studies; once this one has begun, from its own journal."""
         records = read_journal(self.folder.journal)
@@ -124,8 +133,7 @@ class Study:
         objectives, resolved = self.asked.objectives, self.asked.recipe.resolved()
         if journal.records:
             self._check_places(resolved, Path(journal.records[0].get("cwd", "")))
-            before = load_recipe(self.folder.recipe).resolved()
-            changes = compare(before, resolved)
+            changes = compare(self._before(journal), resolved)
             for key, old, new in changes:
                 self.say(f"changed since {self.folder.path} began: {key}: {old} -> {new}")
             refused = [key for key, _, _ in changes if not any(key == f or key.startswith(f + ".") for f in FREE)]
@@ -136,7 +144,7 @@ class Study:
         write_text(self.folder.recipe, write_yaml(self.asked.recipe.root.plain))
         if not journal.records:
             limits = {name: list(limit) for name, limit in objectives.limits.items()}
-            record = {"kind": "study", "layout": LAYOUT, "cwd": str(Path.cwd()),
+            record = {"kind": "study", "layout": LAYOUT, "cwd": str(Path.cwd()), "recipe": resolved,
                       "objectives": dict(objectives.directions), "limits": limits,
                       "steps": self.asked.recipe.train.steps, "parameters": [p.name for p in self.asked.space.parameters],
                       "space": space_as_json(self.asked.space), "rungs": list(self.scheduler.rungs),
@@ -152,6 +160,12 @@ class Study:
         if moved:
             raise RecipeError(f"from here {', '.join(moved)} would lead elsewhere than where {self.folder.path} began",
                               remedy=f"go on from there: cd {shlex.quote(str(began))}")  # fmt: skip
+
+    def _before(self, journal: Journal) -> dict[str, Any]:
+        """The recipe that the study began with: of its journal, since somebody may have edited the file."""
+        began = journal.records[0].get("recipe")
+        before = Recipe.from_resolved(began, source=str(journal.path)) if began else load_recipe(self.folder.recipe)
+        return before.resolved()
 
     def _proposer(self) -> Proposer:
         name = self.algorithm.found.declaration.name

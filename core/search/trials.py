@@ -121,6 +121,12 @@ class Objectives:
             total += max(0.0, value - most) / (abs(most) or 1.0) if most is not None else 0.0
         return total
 
+    def kept(self) -> str:
+        """The limits in words; nothing where there are none."""
+        limits = self.limits.items()
+        parts = ((f"{a:g} <= " if a is not None else "", n, f" <= {b:g}" if b is not None else "") for n, (a, b) in limits)
+        return ", ".join(map("".join, parts))
+
     def shown(self, losses: LossVector) -> dict[str, float]:
         """LossVector as figures again."""
         return {name: -v if d == "max" else v for v, (name, d) in zip(losses, self.directions.items())}

@@ -15,6 +15,8 @@ class LocalExecutor(JobsExecutor):
     """``slots`` ranks run at a time, on as many devices (GPUs, or cores). A job ends with this process, however that ends: its
     ranks save and leave."""
 
+    HERE = True
+
     def __init__(self, config: LocalConfig, context: ExecutorContext):
         super().__init__(context)
         self.ranks = context.ranks

@@ -87,6 +87,12 @@ def test_a_study_ends_with_each_outcome_and_a_recipe(recipe, tmp_path):
     again = drivetrain("search", "resume", study, "--plugin", PLUGIN)
     assert again.returncode == 0 and "all trials are done" in again.stderr
     refused(drivetrain("search", "resume", study, "--plugin", PLUGIN, "train.steps=3"), "cannot go on with another train.steps")
+    frozen = (study / "recipe.yaml").read_text()
+    (study / "recipe.yaml").write_text(frozen.replace("high: 0.01", "high: 0.02"))
+    refused(
+        drivetrain("search", "resume", study, "--plugin", PLUGIN), "cannot go on with another search.space.optimizer.lr.high"
+    )
+    (study / "recipe.yaml").write_text(frozen)
     refused(drivetrain("search", "importance", study), "fewer than 8 trials")
 
 
@@ -195,6 +201,8 @@ def test_who_counts_processes_killed_for_memory(tmp_path):
     (["search.trials=null"], ["neither trials nor a budget"]),
     (["search.scheduler={plugin: median}", "search.objective=miou"], ["set evaluation.every"]),
     (["search.scheduler={plugin: pbt}", "search.objective=miou"], ["batch.micro cannot change while a trial goes on"]),
+    (["search.space={model: null, batch.micro: null, optimizer: [{plugin: adamw}, {plugin: sgd}]}", "search.objective=miou",
+      "search.given=[]", "search.scheduler={plugin: pbt, interval: 1}"], ["optimizer cannot change while a trial"]),
     (["search.given=[{optimizer.lr: 3}]"], ["a number from 0.0001 to 0.01"]),
     (["search.space={model.plugin: [lraspp_mobilenet_v3_larg, lraspp_mobilenet_v3_large]}"], ["no model", "v3_large'"]),
     (["search.space={train.steps: [4, 8]}"], ["search.space", "cannot vary"]),
@@ -202,6 +210,7 @@ def test_who_counts_processes_killed_for_memory(tmp_path):
     (["search.space={batch.micro: [2, 4], optimizer.lr: {low: 0.1, high: 1, when: {batch.micro: []}}}"], ["never comes true"]),
     (["search.constraints={miou: {min: 0.4, max: 0.1}}"], ["nothing is admissible"]),
     (["search.space={batch.micro: null}", "search.given=[]", "search.ranks=3"], ["search.ranks", "3 ranks do not divide"]),
+    (["data.train.small.shards=nowhere/train"], ["data.train.small", "no folder nowhere/train here"]),
     (["search.budget=2 hours"], ["90s, 30m, 2h, 1.5d"]),
     (["search.warm_start=[nowhere]"], ["search.warm_start", "nowhere is no study"]),
     (["search.scheduler={plugin: asha, first: 100}", "search.objective=miou"], ["search.scheduler", "nowhere before"]),

@@ -8,7 +8,7 @@ import random
 import pytest
 from unit.search_made import PLANE, SPACE, Failure, SimulatedExecutor, bowl, controller, loss, plugin, values_of
 
-from drivetrain import Parameter, Space
+from drivetrain import Parameter, Space, UserError
 from drivetrain.search.controller import Limits
 from drivetrain.search.journal import frame, read_journal
 from drivetrain.search.ledger import Ledger
@@ -268,6 +268,15 @@ def test_a_given_point_is_not_tried_twice():
     }
 
 
+def test_what_a_given_point_depends_on_is_drawn_to_suit_it():
+    for seed in range(6):
+        one = controller(trials=1, seed=seed, given=[{"width": 64}])
+        one.run()
+        assert one.ledger.trials[0].values["kind"] == "wide" and one.ledger.trials[0].values["width"] == 64
+    with pytest.raises(UserError, match='width counts only with kind "wide"'):
+        SPACE.check({"kind": "plain", "width": 64}, "search.given.0")
+
+
 def test_a_given_point_is_tried_once_however_it_is_written():
     space = Space((Parameter("strength", low=0.0, high=1.0, step=0.5), Parameter("kind", choices=("a", "b"))))
     given = [{"strength": 0, "kind": "a"}, {"strength": 0.0, "kind": "a"}, {"kind": "a"}]
@@ -338,6 +347,9 @@ def test_the_best_keeps_limits_and_has_not_failed():
     assert reported(0, 6, 3.0) == 0
     ledger.apply({"kind": "ended", "trial": 0, "how": "diverged", "why": ""})
     assert ledger.best.number == 1 and reported(1, 8, None) is None
+    for number in (1, 2):
+        ledger.apply({"kind": "ended", "trial": number, "how": "crashed", "why": ""})
+    assert ledger.why_no_best() == "all of 3 trials with figures failed"
 
 
 @pytest.mark.parametrize("algorithm", ["grid", "qmc"])
@@ -361,6 +373,17 @@ def test_limits_count_for_what_was_stopped_too():
     one.run()
     assert one.ledger.counts["pruned"] > 5
     assert told == {t.number: pytest.approx(max(0, 50 * t.values["depth"] - 100) / 100) for t in one.ledger.trials}
+
+
+def test_why_there_is_no_best():
+    limits = {"loss": (None, -1.0), "size": (2.0, None)}
+    one = controller(trials=0, objectives=Objectives({"loss": "min"}, limits))
+    one.run()
+    assert one.ledger.best is None and one.ledger.why_no_best() == "no trial has figures yet"
+    one = controller(trials=3, objectives=Objectives({"loss": "min"}, limits))
+    one.run()
+    assert one.ledger.best is None
+    assert one.ledger.why_no_best() == "none of 3 trials with figures keeps loss <= -1, 2 <= size"
 
 
 def test_limits_count_alike_whatever_their_units():

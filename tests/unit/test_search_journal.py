@@ -53,6 +53,15 @@ def test_rubbish_at_the_end_is_cut_off(tmp_path_factory, records, rubbish):
     assert path.read_bytes() == b"".join(map(frame, records))
 
 
+def test_a_file_that_is_somebody_else_s_is_no_torn_journal(tmp_path):
+    path = tmp_path / "journal"
+    path.write_text("Monday: looked for data")
+    for reading in (read_journal, Journal):
+        with pytest.raises(DataError, match="no journal of a study"):
+            reading(path)
+    assert path.read_text() == "Monday: looked for data"
+
+
 def test_damage_with_records_behind_it_is_told_and_nothing_is_cut(tmp_path):
     path = tmp_path / "journal"
     first, second, third = (frame({"n": n, "text": "x" * 20}) for n in range(3))

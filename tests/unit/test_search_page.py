@@ -10,9 +10,9 @@ import pytest
 from unit.search_made import SPACE, Failure, controller, loss
 
 from drivetrain import Parameter, Space, UserError
-from drivetrain.search.drawing import Scale, broken, scale_over
+from drivetrain.search.drawing import Choices, Scale, broken, scale_over
 from drivetrain.search.folder import StudyFolder
-from drivetrain.search.optuna_export import export_optuna
+from drivetrain.search.optuna_export import distribution_of, export_optuna, told_to_optuna
 from drivetrain.search.page import write_study_page
 from drivetrain.search.space import space_as_json, space_from
 from drivetrain.search.story import Story
@@ -145,6 +145,18 @@ def test_the_best_so_far_only_gets_better(tmp_path):
 def test_spaces_are_read_back():
     space = Space((*SPACE.parameters, Parameter("m", choices=({"plugin": "a"}, None, 2, 2.5)), Parameter("s", step=0.25)))
     assert space_from(json.loads(json.dumps(space_as_json(space)))) == space
+
+
+def test_a_mapping_is_the_choice_that_it_equals_in_optuna_too():
+    heads = Parameter("head", choices=({"plugin": "a", "width": 1}, None))
+    told = told_to_optuna(heads, {"width": 1, "plugin": "a"})
+    assert distribution_of(heads)._contains(distribution_of(heads).to_internal_repr(told))
+
+
+def test_choices_that_are_mappings_are_told_apart():
+    engines = ({"plugin": "deepspeed", "zero_stage": 1}, {"plugin": "deepspeed", "zero_stage": 3}, {"plugin": "ddp"}, None)
+    assert [text for _, text in Choices(engines, 0, 1).ticks()] == ["deepspeed 1", "deepspeed 3", "ddp", "null"]
+    assert [text for _, text in Choices(({"plugin": "ddp"},), 0, 1).ticks()] == ['{"plugin": "ddp"}']
 
 
 def test_scales_and_names():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
-from unit.search_made import controller
+from unit.search_made import SPACE, controller
 from unit.test_search_slurm import context
 
-from drivetrain import ExecutorContext, Job, UserError
+from drivetrain import ExecutorContext, Job, Parameter, Space, UserError
 from drivetrain.plugins.hpo.config import LocalConfig
 from drivetrain.plugins.hpo.local import LocalExecutor
 from drivetrain.search.asking import figures_of, told
@@ -18,9 +19,19 @@ from drivetrain.search.results import importances
 def test_what_matters_is_told_first():
     one = controller(trials=80)
     one.run()
-    found = importances(one.ledger, ["lr", "depth", "kind", "width"])
+    found = importances(one.ledger, SPACE)
     assert next(iter(found)) == "lr" and sum(found.values()) == pytest.approx(1.0)
     assert set(found) == {"lr", "depth", "kind"}, "width is not a parameter of every trial"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_numbers_that_do_nothing_do_not_matter(seed):
+    rate = Parameter("rate", low=1e-4, high=1e-2, log=True)
+    space = Space((rate, Parameter("micro", choices=(2, 4)), Parameter("warmup", low=0, high=3, integer=True)))
+    one = controller(trials=20, seed=seed, space=space, objective=lambda v, step: {"loss": abs(math.log10(v["rate"]) + 3)})
+    one.run()
+    found = importances(one.ledger, space)
+    assert next(iter(found)) == "rate" and found["rate"] > 0.6, found
 
 
 def test_figures_are_found_by_name():
@@ -31,6 +42,7 @@ def test_figures_are_found_by_name():
         "iou": 0.5, "iou.iou.road": 0.75, "iou.iou.car": None, "train.loss": 2.0, "train.loading.bytes": 7.0,
     }  # fmt: skip
     assert told({"optimizer.lr": 1.23456e-4, "model": {"plugin": "a"}}) == 'lr 0.0001235  model {"plugin": "a"}'
+    assert told({"model.plugin": "a", "optimizer.plugin": "b"}) == "model.plugin a  optimizer.plugin b"
 
 
 def test_trials_get_gpus_of_their_own(tmp_path, monkeypatch):
