@@ -15,6 +15,7 @@ from drivetrain.plugins.loaders.webdataset.reader import ShardSet
 from drivetrain.plugins.loaders.webdataset.shards import Damage, Table
 from drivetrain.plugins.loaders.webdataset.storage.config import StorageConfig
 from drivetrain.plugins.loaders.webdataset.storage.roots import Roots, StorageError, without_secrets
+from drivetrain.plugins.loaders.webdataset.storage.stores import LocalStore
 
 sys.path.append(str(Path(__file__).parent))
 from loader_serving import serving
@@ -64,6 +65,23 @@ def test_a_bad_copy_is_read_elsewhere_and_bad_everywhere_is_damage(made, tmp_pat
             assert keys(shards) == keys(whole)
     with pytest.raises(Damage, match=r"on .*(a.*b|b.*a)"):
         shards.read(0, 0)
+
+
+def test_a_file_that_other_threads_let_go_of_is_read_to_the_end(tmp_path, monkeypatch):
+    """Else its descriptor is closed, or by then another file's, whose bytes would be taken for bad ones of this one."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    store, fstat, others = LocalStore(tmp_path), os.fstat, []
+
+    def meanwhile(fd):
+        about = fstat(fd)
+        store._open.clear()  # as where two threads open a file at once, and where 256 others were read
+        others.append(open(tmp_path / "b"))  # noqa: SIM115
+        return about
+
+    monkeypatch.setattr(os, "fstat", meanwhile)
+    assert store.read("a", 0, 1) == b"a"
+    others.pop().close()
 
 
 def test_http_is_read_and_counted(made):
