@@ -149,22 +149,27 @@ def test_closing_ends_workers_and_waiting_consumers(shards, tmp_path, workers):
         assert until(lambda: not alive(pid))
 
 
-PARENT = """
+SCRIPT = """
 import sys
 sys.path[:0] = [{tests!r}, {unit!r}]
 from pathlib import Path
 from faults.test_loader_hangs import opened
 from faults import loader_transforms as bad
-next(opened(Path({shards!r}), workers=2, waits=bad.Waits(Path({mark!r}))).batches(0))
+batches = opened(Path({shards!r}), {how}).batches(0)
+next(batches)
 """
+
+
+def script(shards: Path, how: str) -> list[str]:
+    """The command of a program that takes one batch of a stream, and does not close it."""
+    tests = Path(__file__).parents[1]
+    return [sys.executable, "-c", SCRIPT.format(tests=str(tests), unit=str(tests / "unit"), shards=str(shards), how=how)]
 
 
 def test_workers_die_with_a_killed_parent_and_leave_no_memory(shards, tmp_path):
     """Also those that are at work, and do not read their connection."""
-    tests = Path(__file__).parents[1]
-    code = PARENT.format(tests=str(tests), unit=str(tests / "unit"), shards=str(shards), mark=str(tmp_path / "began"))
     before = set(os.listdir("/dev/shm"))
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    parent = subprocess.Popen(script(shards, f"workers=2, waits=bad.Waits(Path({str(tmp_path / 'began')!r}))"))
     try:
         assert until(lambda: len(list(tmp_path.glob("began-*"))) == 2, 12 * SOON)
     finally:
@@ -194,6 +199,12 @@ def test_a_thread_that_is_gone_is_noticed(shards, monkeypatch):
     with pytest.raises(RuntimeError, match=r"a thread of the loader is gone; it worked on Request\(position=\d"):
         taken(opened(shards), 1)
     assert time.monotonic() - began < SOON
+
+
+def test_a_program_may_end_with_a_stream_that_is_open(shards):
+    """Threads that come out of OpenCV after the interpreter's end abort the process."""
+    ended = subprocess.run(script(shards, "threads=4, blurs=bad.Blurs()"), capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_forgotten_stream_ends_its_threads(shards):

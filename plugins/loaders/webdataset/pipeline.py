@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import threading
 import time
 import weakref
 from collections import deque
@@ -52,7 +54,8 @@ class _Assembly:
     def __init__(self, plan: Plan, make: Make, ring: Ring, rasters: tuple[Raster, ...], pin: bool):
         self.plan, self.dropped = plan, False
         self._make, self._rasters, self._pin = make, rasters, pin
-        self._lease, self._canvases, self._lock = ring.lease(), dict[str, Canvas](), Lock()
+        self._lease, self._canvases = ring.lease(), dict[str, Canvas]()
+        self._lock = Lock()
         self._outcomes = [Outcome() for _ in plan.requests]
         self._left = len(plan.requests)
         self._made: Made | None = None
@@ -135,9 +138,10 @@ class _Thread(Thread):
         self._tasks = tasks
         self.request: Request | None = None
         self.seconds_idle = 0.0
+        self.leaving = False
 
     def run(self) -> None:
-        while True:
+        while not self.leaving:
             began = time.perf_counter()
             task = self._tasks.get()
             self.seconds_idle += time.perf_counter() - began
@@ -148,6 +152,27 @@ class _Thread(Thread):
             assembly.work(row)
             self.request = None
             del task, assembly  # or the last batch would be held while there is nothing to do
+
+    def leave(self) -> None:
+        self.leaving = True
+        self._tasks.put(None)
+
+
+@atexit.register
+def _leave() -> None:
+    """A thread that comes out of OpenCV's C++ once the interpreter has ended would abort the process: streams that nobody has
+    closed get as far as the sample that they are at."""
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, _Thread)]
+    for thread in threads:
+        thread.leave()
+    _join(threads)
+
+
+def _join(threads: Sequence[Thread]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    for thread in threads:
+        if thread.is_alive():  # it may not have begun
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class Pipeline:
@@ -210,9 +235,7 @@ class Pipeline:
             assembly.drop(_closed())
         self._live.clear()
         _end(self._tasks, self._threads)
-        deadline = time.monotonic() + _PATIENCE
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        _join(self._threads)
 
     def _start(self, plan: Plan) -> _Assembly:
         if self._closed:
