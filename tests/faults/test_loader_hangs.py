@@ -11,6 +11,7 @@ import threading
 import time
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -205,6 +206,53 @@ def test_a_program_may_end_with_a_stream_that_is_open(shards):
     """Threads that come out of OpenCV after the interpreter's end abort the process."""
     ended = subprocess.run(script(shards, "threads=4, blurs=bad.Blurs()"), capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_is_asked_of_a_stream_as_it_closes_is_told(shards):
+    """By another thread, after it was seen to be open: its threads are gone."""
+    stream, errors = loader().evaluation(spec(shards), batch_micro=37, rank=0, world=1, threads=2, pin=False), []
+    next(iter(stream)).release()
+
+    class Closing(set):
+        def add(self, assembly):
+            stream.close()
+            super().add(assembly)
+
+    stream._pipeline._live = Closing()
+
+    def consume():
+        try:
+            next(iter(stream))
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    consumer.join(SOON)
+    assert errors == ["the stream was closed"]
+
+
+def test_a_thread_may_find_a_forgotten_stream_as_garbage(shards, monkeypatch):
+    """Its own one too, in the middle of its work: the collector then closes the run, as the garbage that it is."""
+    held, forgotten, collected = SimpleNamespace(stream=opened(shards)), threading.Event(), threading.Event()
+
+    class Collecting(collate.Canvas):
+        def __init__(self, *args):
+            if threading.current_thread() in threads:
+                forgotten.wait()
+                gc.collect()
+                collected.set()
+            super().__init__(*args)
+
+    held.batches, held.itself = held.stream.batches(0), held
+    next(held.batches).release()
+    threads = list(held.stream._pipeline._threads)
+    monkeypatch.setattr(pipeline, "Canvas", Collecting)
+    next(held.batches).release()
+    del held
+    forgotten.set()
+    assert collected.wait(SOON)
+    assert until(lambda: gc.collect() >= 0 and not any(thread.is_alive() for thread in threads))
 
 
 def test_a_forgotten_stream_ends_its_threads(shards):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Event, RLock, Thread
 
 from drivetrain import Batch
 
@@ -55,7 +55,7 @@ class _Assembly:
         self.plan, self.dropped = plan, False
         self._make, self._rasters, self._pin = make, rasters, pin
         self._lease, self._canvases = ring.lease(), dict[str, Canvas]()
-        self._lock = Lock()
+        self._lock = RLock()  # the garbage collector may find a forgotten run, which drops this, while this thread is in here
         self._outcomes = [Outcome() for _ in plan.requests]
         self._left = len(plan.requests)
         self._made: Made | None = None
@@ -86,7 +86,7 @@ class _Assembly:
         """Nobody wants it any more: its buffers go back, now or when its threads are done. Who waits gets ``error``."""
         with self._lock:
             self.dropped, made = True, self._made
-            if not self._over.is_set():
+            if error is not None and not self._over.is_set():
                 self._error = error
                 self._over.set()
         if made is not None and made.batch is not None:
@@ -238,10 +238,10 @@ class Pipeline:
         _join(self._threads)
 
     def _start(self, plan: Plan) -> _Assembly:
-        if self._closed:
-            raise _closed()
         assembly = _Assembly(plan, self._make, self._ring, self._rasters, self._ring.pin)
         self._live.add(assembly)
+        if self._closed:  # asked last: another thread may close it, and whichever comes second sees the other
+            raise _closed()
         if self._count_of_threads and not self._threads:
             self._threads += [_Thread(self._tasks) for _ in range(self._count_of_threads)]
             weakref.finalize(self, _end, self._tasks, self._threads)
