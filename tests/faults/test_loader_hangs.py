@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -253,6 +254,26 @@ def test_a_thread_may_find_a_forgotten_stream_as_garbage(shards, monkeypatch):
     forgotten.set()
     assert collected.wait(SOON)
     assert until(lambda: gc.collect() >= 0 and not any(thread.is_alive() for thread in threads))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_closed_stream_keeps_no_batch_in_memory(shards, workers):
+    """Though it is garbage of the kind that may lie about for long."""
+    gc.disable()
+    try:
+        stream = opened(shards, workers=workers)
+        batches = stream.batches(0)
+        places = []
+        for _ in range(4):
+            batch = next(batches)
+            places.append(weakref.ref(batch.camera.images))
+            batch.release()
+        del batch
+        stream.close()
+        batches.close()
+        assert not any(place() is not None for place in places)
+    finally:
+        gc.enable()
 
 
 def test_a_forgotten_stream_ends_its_threads(shards):

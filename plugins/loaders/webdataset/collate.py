@@ -65,6 +65,13 @@ class Ring:
             self._leased -= buffers
             self._batches -= 1
 
+    def close(self) -> None:
+        """Keep no buffer any more: whoever holds the ring, in a cycle of references, may be found by the garbage collector
+        long after."""
+        with self._lock:
+            self._peak = 0
+            self._free.clear()
+
     def scratch(self, lease: Lease, shape: tuple[int, ...]) -> np.ndarray:
         """Memory for one picture that no canvas holds."""
         return np.empty(shape, np.uint8)

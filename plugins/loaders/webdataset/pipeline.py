@@ -236,6 +236,7 @@ class Pipeline:
         self._live.clear()
         _end(self._tasks, self._threads)
         _join(self._threads)
+        self._ring.close()
 
     def _start(self, plan: Plan) -> _Assembly:
         assembly = _Assembly(plan, self._make, self._ring, self._rasters, self._ring.pin)
