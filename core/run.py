@@ -63,7 +63,7 @@ class RunFolder:
 
     @property
     def exit_file(self) -> Path:
-        """Where ranks leave their exit code for `drivetrain launch`, since launchers make others of it."""
+        """Where ranks leave their exit code for `drivetrain launch` (`watch.note_exit`), since launchers make others of it."""
         return self.path.resolve() / ".exit"
 
     @property

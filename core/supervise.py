@@ -15,7 +15,7 @@ from pathlib import Path
 from .errors import CRASH, DISK_FULL, DIVERGED, GATE_FAILED, OUT_OF_MEMORY, REQUEUE, USER_ERROR, UserError
 from .launcher import Command
 from .run import RunFolder
-from .watch import EXIT_FILE
+from .watch import EXIT_FILE, noted_exit
 
 FINAL = (0, USER_ERROR, GATE_FAILED, DIVERGED, OUT_OF_MEMORY, DISK_FULL, REQUEUE, 130)
 """Exit codes after which a job is not started again: it is done, cannot work or would come to the same
@@ -102,9 +102,8 @@ class Supervisor:
 
     def _exit_code(self, code: int) -> int:
         """What the ranks ended with, as far as they could say; else the launcher's own."""
-        if code and self.folder.exit_file.is_file():
-            return int(self.folder.exit_file.read_text())
-        return 128 - code if code < 0 else code
+        said = noted_exit(self.folder.exit_file) if code else None
+        return said or (128 - code if code < 0 else code)
 
     def _hear(self, number: int, _: object) -> None:
         self._again = self._told is not None and number == signal.SIGTERM

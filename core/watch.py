@@ -268,8 +268,17 @@ def leave_at_once(code: int) -> NoReturn:
 
 
 def note_exit(code: int) -> int:
-    """Leave ``code`` where the launcher looks for it, if that asks for it; returns it."""
+    """Leave ``code`` where the launcher looks for it, if that asks for it; returns it. It is the file's size, for which there
+    is room on a full disk too."""
     if code and EXIT_FILE in os.environ:
-        with contextlib.suppress(OSError):
-            Path(os.environ[EXIT_FILE]).write_text(str(code))
+        with contextlib.suppress(OSError), open(os.environ[EXIT_FILE], "wb") as file:
+            file.truncate(code)
     return code
+
+
+def noted_exit(path: Path) -> int | None:
+    """The code that `note_exit` has left there; None where it could not."""
+    try:
+        return path.stat().st_size or None
+    except OSError:
+        return None

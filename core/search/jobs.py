@@ -17,7 +17,7 @@ from ..launcher import Command, free_port, local_command, some_port
 from ..owner import OWNER, as_owner
 from ..run import RunFolder
 from ..supervise import clear_shared_memory, end_session
-from ..watch import EXIT_FILE
+from ..watch import EXIT_FILE, noted_exit
 from . import trials as t
 from .asking import figures_of
 
@@ -63,8 +63,8 @@ class JobFiles:
 
     def outcome(self, code: int) -> tuple[str, str]:
         """(how a job ended, why) whose launcher's exit code is ``code``, by what its ranks could say."""
-        if code and self._folder.exit_file.is_file():
-            code = int(self._folder.exit_file.read_text())
+        if code:
+            code = noted_exit(self._folder.exit_file) or code
         how = _HOW.get(code, t.CRASHED)
         if code < 0:
             return how, _ended_by(-code)

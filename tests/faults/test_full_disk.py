@@ -9,6 +9,8 @@ import pytest
 from conftest import SMALL, drivetrain
 
 from drivetrain.checkpoint import newest_checkpoint
+from drivetrain.errors import DISK_FULL
+from drivetrain.watch import EXIT_FILE, note_exit, noted_exit
 
 
 @pytest.fixture
@@ -31,6 +33,14 @@ def test_a_full_disk_is_named_and_the_newest_checkpoint_is_whole(shards, small_d
     told: list[str] = []
     found = newest_checkpoint(run / "checkpoints", told.append)
     assert found is not None and found.step == 1
+
+
+def test_an_exit_code_finds_room_on_a_full_disk(small_disk, monkeypatch):
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "others").write_bytes(bytes(80 << 20))
+    monkeypatch.setenv(EXIT_FILE, str(small_disk / ".exit"))
+    note_exit(DISK_FULL)
+    assert noted_exit(small_disk / ".exit") == DISK_FULL and noted_exit(small_disk / "none") is None
 
 
 def test_a_study_rests_where_the_disk_is_full_and_goes_on_once_there_is_room(shards, small_disk, tmp_path):
