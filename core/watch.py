@@ -23,7 +23,7 @@ from threading import Condition, Event, Thread, main_thread
 from typing import Any, NoReturn
 
 from .errors import CRASH, REQUEUE, UserError
-from .watch_hub import BEAT_S, SILENT_S, Hub, Line
+from .watch_hub import BEAT_S, SILENT_S, Hub, Line, say
 
 EXIT_FILE = "DRIVETRAIN_EXIT_FILE"
 """The variable with the file where a rank leaves its exit code, since not every launcher passes it on."""
@@ -68,6 +68,7 @@ class Watch:
         self._deadline: float | None = None
         self._grace_s = 60.0
         self._stop_file: Path | None = None
+        self._seen_empty = False
         self._launchers: tuple[int, ...] = ()
 
     # ---- the main thread's
@@ -125,7 +126,7 @@ class Watch:
         if not self._closing:
             self._send("failed", text=text, code=code, told=told, symptom=symptom)
             time.sleep(2 * SILENT_S)  # the thread ends the process
-        print(f"error: {text}", file=sys.stderr)
+        say(f"error: {text}")
         leave_at_once(code)
 
     def close(self) -> None:
@@ -159,13 +160,26 @@ class Watch:
             self._line.heard = now
         if not self._closing and self._beaten - self._line.heard > SILENT_S:
             self._lose(f"rank 0 on {self._host_of_0} has given no sign for {SILENT_S:.0f} s")
-        if self._stop_file is not None and self._stop_file.exists():
-            self._ask_to_leave(*_read_stop(self._stop_file))
+        if self._stop_file is not None:
+            self._look_at(self._stop_file)
         if self._launchers and _launchers() != self._launchers:
             self._launchers = ()
             self._ask_to_leave(REQUEUE, "the launcher is gone", self._grace_s)
         if self._deadline is not None and self._beaten > self._deadline:  # the hub had an end to it: it is not heard
             leave_at_once(REQUEUE)
+
+    def _look_at(self, stop_file: Path) -> None:
+        """A stop file goes once it is obeyed. Where it is empty its writer may not have come to the words yet: that counts at
+        the second look."""
+        try:
+            text = stop_file.read_text(errors="replace")
+            counts, self._seen_empty = bool(text) or self._seen_empty, True
+            if counts:
+                stop_file.unlink(missing_ok=True)
+        except OSError:  # not there, or on a file system that is away and may come back
+            return
+        if counts:
+            self._ask_to_leave(*_stop_of(text, f"{stop_file} was there"))
 
     def _hear(self) -> None:
         assert self._line is not None
@@ -199,7 +213,7 @@ class Watch:
         """The job is lost. Rank 0 closes its trackers, if its main thread notices; the others have nothing to close."""
         frame = sys._current_frames().get(main_thread().ident or 0)
         if self.rank in behind and frame is not None:
-            print(f"rank {self.rank} is at:\n" + "".join(traceback.format_stack(frame)[-6:]), file=sys.stderr)
+            say(f"rank {self.rank} is at:\n" + "".join(traceback.format_stack(frame)[-6:]))
         if self.hub is not None:
             self._ended.wait(RUN_DOWN_S)
             self.hub.alone.wait(RUN_DOWN_S)  # a connection that ends with something unread loses what was sent
@@ -211,7 +225,7 @@ class Watch:
         if self._closing:
             return
         if os.environ.get("LOCAL_RANK", "0") == "0" or self.rank == 1:
-            print(f"error: {why} (here: step {self._step}, {self._phase})", file=sys.stderr)
+            say(f"error: {why} (here: step {self._step}, {self._phase})")
         leave_at_once(1)
 
     def _hear_signals(self) -> None:
@@ -224,7 +238,7 @@ class Watch:
                 self._deadline = now + self._grace_s + SILENT_S
                 self._ask_to_leave(REQUEUE, f"{signal.Signals(number).name} to rank {self.rank}", self._grace_s)
             elif number == signal.SIGTERM and now - self._asked > AGAIN_S and not self._ended.is_set():
-                print(f"rank {self.rank}: a second SIGTERM: leaving without a save", file=sys.stderr)
+                say(f"rank {self.rank}: a second SIGTERM: leaving without a save")
                 leave_at_once(128 + number)
 
     def _ask_to_leave(self, code: int, why: str, grace_s: float | None = None) -> None:
@@ -235,12 +249,11 @@ class Watch:
             self._line.send(kind, rank=self.rank, **content)
 
 
-def _read_stop(path: Path) -> tuple[int, str]:
-    """Exit code and reason in a stop file, ``[CODE] [WHY]``; the file goes, since it is obeyed."""
-    words = path.read_text(errors="replace").split(maxsplit=1)
-    path.unlink(missing_ok=True)
+def _stop_of(text: str, default: str) -> tuple[int, str]:
+    """Exit code and reason in a stop file, ``[CODE] [WHY]``."""
+    words = text.split(maxsplit=1)
     code = int(words.pop(0)) if words and words[0].isdigit() else 0
-    return code, " ".join(words).strip() or f"{path} was there"
+    return code, " ".join(words).strip() or default
 
 
 def _launchers() -> tuple[int, ...]:
@@ -262,8 +275,9 @@ def leave_at_once(code: int) -> NoReturn:
     """Without the interpreter's teardown: threads of a process group whose other ranks are gone may abort it, and the
     launcher would see that in place of ``code``."""
     note_exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 

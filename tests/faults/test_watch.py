@@ -4,6 +4,7 @@ exit code; and told to leave, all leave after the same step."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from drivetrain.watch import Watch
 from drivetrain.watch_hub import Hub, Line
 
 RANK = Path(__file__).with_name("watched.py")
@@ -114,6 +116,49 @@ def test_a_stop_file_says_the_code(job, tmp_path):
     ended, said, printed = running.end()
     assert ended == [7] * WORLD and said == "" and len(set(printed)) == 1
     assert not (tmp_path / "stop").exists()
+
+
+def test_a_stop_file_counts_once_its_writer_has_come_to_the_words(tmp_path):
+    """And a file system that is away for a while does not end the watch."""
+    watch, asked, stop = Watch(), [], tmp_path / "stop"
+    watch._ask_to_leave = lambda *said: asked.append(said)
+    watch._look_at(tmp_path / ("x" * 300))
+    watch._look_at(stop)
+    stop.touch()
+    watch._look_at(stop)
+    assert stop.exists() and not asked
+    stop.write_text("75 SIGTERM to the launcher")
+    watch._look_at(stop)
+    assert asked == [(75, "SIGTERM to the launcher")] and not stop.exists()
+    stop.touch()
+    watch._look_at(stop)
+    assert asked[1:] == [(0, f"{stop} was there")]
+
+
+UNHEARD = """
+import sys, time
+from drivetrain.watch import Watch
+watch = Watch()
+watch.join(lambda value: value, "here", "localhost")
+print("joined", flush=True)
+sys.stdin.read()
+watch._line.socket.shutdown(2)
+time.sleep(5)
+"""
+
+
+def test_a_rank_whose_output_nobody_reads_ends_all_the_same():
+    """As where the launcher, or the tee behind it, was killed with everything else."""
+    reading, writing = os.pipe()
+    rank = subprocess.Popen(
+        [sys.executable, "-c", UNHEARD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writing, text=True
+    )
+    os.close(writing)
+    assert rank.stdout.readline() == "joined\n"
+    os.close(reading)
+    rank.stdout.close()
+    rank.stdin.close()
+    assert rank.wait(10) == 1
 
 
 def test_ranks_that_cannot_leave_in_time_are_ended_and_say_where_they_are(job):
