@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivetrain import checkpoint
 from drivetrain.checkpoint import (
     Checkpoint,
     Piece,
@@ -118,6 +119,23 @@ def test_nothing_counts_before_the_manifest_and_the_newest_whole_one_wins(tmp_pa
     found = newest_checkpoint(tmp_path, told.append)
     assert found is not None and found.step == 5
     assert "no manifest.json" in told[0] and "rank-00001.safetensors is damaged" in told[1]
+
+
+@pytest.mark.parametrize("of", ["read_manifest", "hash_file"])
+def test_where_a_run_retires_it_as_it_is_opened_the_newer_one_is_taken(tmp_path, monkeypatch, of):
+    model, optimizer = model_and_optimizer()
+    save(checkpoint_path(tmp_path, 5), model, optimizer, 5)
+    read = getattr(checkpoint, of)
+
+    def meanwhile(path):
+        if checkpoint_path(tmp_path, 5).exists():
+            save(checkpoint_path(tmp_path, 10), model, optimizer, 10)
+            retire(tmp_path, keep=1, best=None)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, of, meanwhile)
+    found = newest_checkpoint(tmp_path, pytest.fail)
+    assert found is not None and found.step == 10
 
 
 @pytest.mark.parametrize("file", ["rank-00000.json", "state.json", "rank-00001.safetensors"])
