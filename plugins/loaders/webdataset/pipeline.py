@@ -67,7 +67,8 @@ class _Assembly:
             if not self.dropped and self._error is None:
                 self._outcomes[row] = self._make(self.plan.requests[row], partial(self._outputs, row))
         except BaseException as error:  # whatever it is, it is the consumer's to see
-            self._error = error
+            if not self.dropped:  # else its frames would hold this, and with it memory, until the garbage collector comes by
+                self._error = error
         with self._lock:
             self._left -= 1
             last = self._left == 0
@@ -85,9 +86,8 @@ class _Assembly:
     def drop(self, error: BaseException | None = None) -> None:
         """Nobody wants it any more: its buffers go back, now or when its threads are done. Who waits gets ``error``."""
         with self._lock:
-            self.dropped, made = True, self._made
-            if error is not None and not self._over.is_set():
-                self._error = error
+            self.dropped, self._error, made = True, error, self._made
+            if error is not None:
                 self._over.set()
         if made is not None and made.batch is not None:
             made.batch.release()
