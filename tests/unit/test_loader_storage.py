@@ -1,10 +1,12 @@
 """Roots: placed and replicated shards, bad copies, stalls, errors, over real HTTP and S3 servers."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,6 +93,23 @@ def test_http_is_read_and_counted(made):
         assert keys(shards) == keys(whole)
         assert shards.roots.roots[0].counters["bytes"] > (folder / "shard-000000.tar").stat().st_size
         shards.roots.close()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_file_that_is_not_there_leaves_no_callers_in_memory(made, remote):
+    """Most sets have no list of what was withdrawn. An error that is kept holds its frames, and these whoever called."""
+
+    def opens(address):
+        local = set()
+        ShardSet(address, quick()).withdrawn  # noqa: B018
+        return weakref.ref(local)
+
+    gc.disable()
+    try:
+        with serving(made[0]) as address:
+            assert opens(address if remote else made[0])() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("mode", ["stall", "error"])
