@@ -141,12 +141,19 @@ class Supervisor:
 
 def clear_shared_memory(folder: Path = Path("/dev/shm")) -> None:
     """Remove the buffers that DeepSpeed's all-reduce of killed ranks left: this user's, which no process has open."""
-    left = [path for path in folder.glob("deepspeed_allreduce_buffer_*") if path.stat().st_uid == os.getuid()]
+    left = [path for path in folder.glob("deepspeed_allreduce_buffer_*") if _is_mine(path)]
     if left:
         mapped = "".join(_maps())
         for path in left:
             if str(path) not in mapped:
                 path.unlink(missing_ok=True)
+
+
+def _is_mine(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:  # another job's, which has ended meanwhile
+        return False
 
 
 def _maps() -> list[str]:
