@@ -188,7 +188,7 @@ class Pipeline:
         self._make, self._rasters, self._ring, self._closed = make, rasters, ring, False
         self._count_of_threads, self._threads = threads, list[_Thread]()
         self._tasks: Tasks = SimpleQueue()
-        self._ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
+        self._ahead = ring.ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
         self._live: set[_Assembly] = set()
         self._counters = dict.fromkeys(
             (
