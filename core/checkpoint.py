@@ -80,9 +80,10 @@ def find_damage(path: Path, manifest: Mapping[str, Any], content: bool = True) -
 
     def look_at(name: str) -> str | None:
         file, entry = path / name, manifest["files"][name]
-        if not file.is_file():
+        try:
+            right = file.stat().st_size == entry["bytes"] and not (content and hash_file(file) != entry["xxh3"])
+        except FileNotFoundError:
             return f"{file} is missing"
-        right = file.stat().st_size == entry["bytes"] and not (content and hash_file(file) != entry["xxh3"])
         return None if right else f"{file} is damaged: it is not what was written"
 
     with ThreadPoolExecutor(8) as pool:
@@ -114,10 +115,11 @@ class Checkpoint:
 
     @cached_property
     def _tables(self) -> list[tuple[Path, dict[str, Any]]]:
-        return [
-            ((self.path / f"rank-{r:05d}.safetensors"), json.loads((self.path / f"rank-{r:05d}.json").read_text()))
-            for r in range(self.manifest["world"])
-        ]
+        files = [self.path / f"rank-{r:05d}.safetensors" for r in range(self.manifest["world"])]
+        try:
+            return [(file, json.loads(file.with_suffix(".json").read_text())) for file in files]
+        except (ValueError, OSError) as error:  # the run that it is of may have retired it meanwhile
+            raise CheckpointError(f"{self.path}: its tables cannot be read: {error!r}") from error
 
     @cached_property
     def _where(self) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
@@ -213,11 +215,14 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 def newest_checkpoint(folder: Path, tell: Callable[[str], None], content: bool = True) -> Checkpoint | None:
     """The newest whole checkpoint; those that are damaged are named through ``tell`` and passed over."""
-    for path in all_checkpoints(folder):
+    passed_over = set[Path]()
+    while paths := [path for path in all_checkpoints(folder) if path not in passed_over]:  # a run may save meanwhile
         try:
-            return Checkpoint(path, content)
+            return Checkpoint(paths[0], content)
         except CheckpointError as error:
-            tell(f"passed over: {error}")
+            passed_over.add(paths[0])
+            if paths[0].exists():  # else that run has retired it
+                tell(f"passed over: {error}")
     return None
 
 

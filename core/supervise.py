@@ -146,12 +146,19 @@ class Supervisor:
 def clear_shared_memory(folder: Path = Path("/dev/shm")) -> None:
     """Remove the buffers that DeepSpeed's all-reduce of killed ranks left: this user's, which no process has open. A rank that
     begins has it open for a while before it is mapped, and others wait for it without end."""
-    left = [path for path in folder.glob("deepspeed_allreduce_buffer_*") if path.stat().st_uid == os.getuid()]
+    left = [path for path in folder.glob("deepspeed_allreduce_buffer_*") if _is_mine(path)]
     if left:
         used = "".join(_open_files())
         for path in left:
             if str(path) not in used:
                 path.unlink(missing_ok=True)
+
+
+def _is_mine(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:  # another job's, which has ended meanwhile
+        return False
 
 
 def _open_files() -> Iterator[str]:

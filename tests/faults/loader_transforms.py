@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import cv2
+
 from drivetrain import Transform
 
 
@@ -40,6 +42,14 @@ class Waits(Transform):
         self.mark.with_name(f"{self.mark.name}-{os.getpid()}").touch()
         time.sleep(1000)
         return view
+
+
+class Blurs(Transform):
+    """Is in OpenCV for a while."""
+
+    def pixels(self, sample, rng):
+        cv2.GaussianBlur(cv2.resize(sample.image, (2000, 1500)), (31, 31), 5)
+        return sample
 
 
 class Closure(Transform):

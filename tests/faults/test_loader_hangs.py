@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -149,22 +151,27 @@ def test_closing_ends_workers_and_waiting_consumers(shards, tmp_path, workers):
         assert until(lambda: not alive(pid))
 
 
-PARENT = """
+SCRIPT = """
 import sys
 sys.path[:0] = [{tests!r}, {unit!r}]
 from pathlib import Path
 from faults.test_loader_hangs import opened
 from faults import loader_transforms as bad
-next(opened(Path({shards!r}), workers=2, waits=bad.Waits(Path({mark!r}))).batches(0))
+batches = opened(Path({shards!r}), {how}).batches(0)
+next(batches)
 """
+
+
+def script(shards: Path, how: str) -> list[str]:
+    """The command of a program that takes one batch of a stream, and does not close it."""
+    tests = Path(__file__).parents[1]
+    return [sys.executable, "-c", SCRIPT.format(tests=str(tests), unit=str(tests / "unit"), shards=str(shards), how=how)]
 
 
 def test_workers_die_with_a_killed_parent_and_leave_no_memory(shards, tmp_path):
     """Also those that are at work, and do not read their connection."""
-    tests = Path(__file__).parents[1]
-    code = PARENT.format(tests=str(tests), unit=str(tests / "unit"), shards=str(shards), mark=str(tmp_path / "began"))
     before = set(os.listdir("/dev/shm"))
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    parent = subprocess.Popen(script(shards, f"workers=2, waits=bad.Waits(Path({str(tmp_path / 'began')!r}))"))
     try:
         assert until(lambda: len(list(tmp_path.glob("began-*"))) == 2, 12 * SOON)
     finally:
@@ -196,6 +203,79 @@ def test_a_thread_that_is_gone_is_noticed(shards, monkeypatch):
     assert time.monotonic() - began < SOON
 
 
+def test_a_program_may_end_with_a_stream_that_is_open(shards):
+    """Threads that come out of OpenCV after the interpreter's end abort the process."""
+    ended = subprocess.run(script(shards, "threads=4, blurs=bad.Blurs()"), capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_is_asked_of_a_stream_as_it_closes_is_told(shards):
+    """By another thread, after it was seen to be open: its threads are gone."""
+    stream, errors = loader().evaluation(spec(shards), batch_micro=37, rank=0, world=1, threads=2, pin=False), []
+    next(iter(stream)).release()
+
+    class Closing(set):
+        def add(self, assembly):
+            stream.close()
+            super().add(assembly)
+
+    stream._pipeline._live = Closing()
+
+    def consume():
+        try:
+            next(iter(stream))
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    consumer.join(SOON)
+    assert errors == ["the stream was closed"]
+
+
+def test_a_thread_may_find_a_forgotten_stream_as_garbage(shards, monkeypatch):
+    """Its own one too, in the middle of its work: the collector then closes the run, as the garbage that it is."""
+    held, forgotten, collected = SimpleNamespace(stream=opened(shards)), threading.Event(), threading.Event()
+
+    class Collecting(collate.Canvas):
+        def __init__(self, *args):
+            if threading.current_thread() in threads:
+                forgotten.wait()
+                gc.collect()
+                collected.set()
+            super().__init__(*args)
+
+    held.batches, held.itself = held.stream.batches(0), held
+    next(held.batches).release()
+    threads = list(held.stream._pipeline._threads)
+    monkeypatch.setattr(pipeline, "Canvas", Collecting)
+    next(held.batches).release()
+    del held
+    forgotten.set()
+    assert collected.wait(SOON)
+    assert until(lambda: gc.collect() >= 0 and not any(thread.is_alive() for thread in threads))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_closed_stream_keeps_no_batch_in_memory(shards, workers):
+    """Though it is garbage of the kind that may lie about for long."""
+    gc.disable()
+    try:
+        stream = opened(shards, workers=workers)
+        batches = stream.batches(0)
+        places = []
+        for _ in range(4):
+            batch = next(batches)
+            places.append(weakref.ref(batch.camera.images))
+            batch.release()
+        del batch
+        stream.close()
+        batches.close()
+        assert not any(place() is not None for place in places)
+    finally:
+        gc.enable()
+
+
 def test_a_forgotten_stream_ends_its_threads(shards):
     stream = opened(shards)
     batches = stream.batches(0)
@@ -214,11 +294,16 @@ def test_a_consumer_that_holds_every_batch_is_told(shards):
     with pytest.raises(UserError, match=r"\d+ batches are held and were not released[\s\S]*batch.keep"):
         for batch in stream.batches(0):
             held.append(batch)
-    assert collate._HELD - 8 <= len(held) <= collate._HELD
+    assert len(held) == collate._HELD
     for batch in held:
         batch.release()
     next(stream.batches(0)).release()
     stream.close()
+
+
+def test_what_many_threads_make_ahead_is_not_held(shards):
+    """By default a rank has as many as there are cores to it."""
+    assert len(taken(opened(shards, threads=2 * collate._HELD, micro=1), 3)) == 3
 
 
 def test_batches_that_are_forgotten_are_not_held(shards):

@@ -119,12 +119,14 @@ def test_shared_memory_that_nobody_has_open_is_cleared(tmp_path, how):
     left, used, other = (tmp_path / name for name in ("deepspeed_allreduce_buffer_1", "deepspeed_allreduce_buffer_2", "mine"))
     for path in (left, used, other):
         path.write_bytes(bytes(4096))
+    gone = tmp_path / "deepspeed_allreduce_buffer_3"  # by the time that it is looked at, as one of a job that ends just now
+    gone.symlink_to("nothing")
     hold = f"import mmap, sys, time; file = open(sys.argv[1], 'r+b'); shared = {how};print('ready', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", hold, str(used)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
         clear_shared_memory(tmp_path)
-        assert {path.name for path in tmp_path.iterdir()} == {used.name, other.name}
+        assert {path.name for path in tmp_path.iterdir()} == {used.name, other.name, gone.name}
     finally:
         holder.kill()
         holder.wait()

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivetrain import checkpoint
 from drivetrain.checkpoint import (
     Checkpoint,
     Piece,
@@ -20,7 +21,7 @@ from drivetrain.checkpoint import (
     newest_checkpoint,
     whole_pieces,
 )
-from drivetrain.errors import CheckpointError
+from drivetrain.errors import CheckpointError, OutageError
 from drivetrain.saving import FragmentWriter, commit, retire
 from drivetrain.weights import restore
 
@@ -120,6 +121,23 @@ def test_nothing_counts_before_the_manifest_and_the_newest_whole_one_wins(tmp_pa
     assert "no manifest.json" in told[0] and "rank-00001.safetensors is damaged" in told[1]
 
 
+@pytest.mark.parametrize("of", ["read_manifest", "hash_file"])
+def test_where_a_run_retires_it_as_it_is_opened_the_newer_one_is_taken(tmp_path, monkeypatch, of):
+    model, optimizer = model_and_optimizer()
+    save(checkpoint_path(tmp_path, 5), model, optimizer, 5)
+    read = getattr(checkpoint, of)
+
+    def meanwhile(path):
+        if checkpoint_path(tmp_path, 5).exists():
+            save(checkpoint_path(tmp_path, 10), model, optimizer, 10)
+            retire(tmp_path, keep=1, best=None)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, of, meanwhile)
+    found = newest_checkpoint(tmp_path, pytest.fail)
+    assert found is not None and found.step == 10
+
+
 @pytest.mark.parametrize("file", ["rank-00000.json", "state.json", "rank-00001.safetensors"])
 def test_every_file_is_checked(tmp_path, file):
     model, optimizer = model_and_optimizer()
@@ -136,7 +154,7 @@ def test_a_rank_that_never_writes_is_named_within_the_deadline(tmp_path):
     folder = tmp_path / "step-00000001"
     FragmentWriter(folder, 0).close()
     began = time.monotonic()
-    with pytest.raises(CheckpointError, match=r"ranks \[1, 2\] have not written"):
+    with pytest.raises(OutageError, match=r"ranks \[1, 2\] have not written"):
         commit(folder, 3, {"step": 1}, deadline_s=0.2)
     assert time.monotonic() - began < 5 and not (folder / "manifest.json").exists()
 

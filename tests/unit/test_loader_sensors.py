@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from drivetrain import DataError, Frame, Join, Lidar
+from drivetrain import DataError, Frame, Join, Lidar, decode_array
 from drivetrain.plugins.loaders.webdataset.reader import ShardFile
 from drivetrain.plugins.loaders.webdataset.shards import Damage, Table, Wanted
 
@@ -125,6 +125,17 @@ def test_clips_and_sweeps_are_the_same_in_threads_workers_and_ranks(shards):
         for batch in other:
             one, two = flat(batch), flat(by_place[batch.step, batch.slot])
             assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True)) and len(one) > 20
+
+
+def test_evaluation_gives_sweeps_from_worker_processes_too(shards):
+    data = rig(shards, lidars=("lidar_top",))
+    found = []
+    for workers in (0, 1):
+        stream = loader(workers=workers).evaluation(data, batch_micro=4, rank=0, world=1, threads=1, pin=False)
+        frames = [frame for batch in islice(stream, 2) for frame in batch.frames]
+        stream.close()
+        found.append([(frame.key, decode_array(frame.lidars["lidar_top"].points).tolist()) for frame in frames])
+    assert found[0] == found[1] and len(found[0]) == 8
 
 
 @dataclasses.dataclass

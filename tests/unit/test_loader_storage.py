@@ -1,10 +1,12 @@
 """Roots: placed and replicated shards, bad copies, stalls, errors, over real HTTP and S3 servers."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from drivetrain.plugins.loaders.webdataset.reader import ShardSet
 from drivetrain.plugins.loaders.webdataset.shards import Damage, Table
 from drivetrain.plugins.loaders.webdataset.storage.config import StorageConfig
 from drivetrain.plugins.loaders.webdataset.storage.roots import Roots, StorageError, without_secrets
+from drivetrain.plugins.loaders.webdataset.storage.stores import LocalStore
 
 sys.path.append(str(Path(__file__).parent))
 from loader_serving import serving
@@ -66,6 +69,23 @@ def test_a_bad_copy_is_read_elsewhere_and_bad_everywhere_is_damage(made, tmp_pat
         shards.read(0, 0)
 
 
+def test_a_file_that_other_threads_let_go_of_is_read_to_the_end(tmp_path, monkeypatch):
+    """Else its descriptor is closed, or by then another file's, whose bytes would be taken for bad ones of this one."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    store, fstat, others = LocalStore(tmp_path), os.fstat, []
+
+    def meanwhile(fd):
+        about = fstat(fd)
+        store._open.clear()  # as where two threads open a file at once, and where 256 others were read
+        others.append(open(tmp_path / "b"))  # noqa: SIM115
+        return about
+
+    monkeypatch.setattr(os, "fstat", meanwhile)
+    assert store.read("a", 0, 1) == b"a"
+    others.pop().close()
+
+
 def test_http_is_read_and_counted(made):
     folder, whole = made
     with serving(folder) as address:
@@ -73,6 +93,23 @@ def test_http_is_read_and_counted(made):
         assert keys(shards) == keys(whole)
         assert shards.roots.roots[0].counters["bytes"] > (folder / "shard-000000.tar").stat().st_size
         shards.roots.close()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_file_that_is_not_there_leaves_no_callers_in_memory(made, remote):
+    """Most sets have no list of what was withdrawn. An error that is kept holds its frames, and these whoever called."""
+
+    def opens(address):
+        local = set()
+        ShardSet(address, quick()).withdrawn  # noqa: B018
+        return weakref.ref(local)
+
+    gc.disable()
+    try:
+        with serving(made[0]) as address:
+            assert opens(address if remote else made[0])() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("mode", ["stall", "error"])

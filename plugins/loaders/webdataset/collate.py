@@ -18,7 +18,7 @@ from .rasters import Raster
 _ROUND = 32  # pictures of unequal sizes are padded to a multiple of it, so that few shapes occur
 _POISON = 0xA5
 _BYTE = np.dtype(np.uint8)
-_HELD = 128  # batches on lease at once, those made ahead included
+_HELD = 128  # batches that a consumer may hold at once
 
 
 class Ring:
@@ -27,6 +27,7 @@ class Ring:
 
     def __init__(self, pin: bool):
         self.pin, self._poison = pin, os.environ.get("DRIVETRAIN_POISON") == "1"
+        self.ahead = 1  # batches that are made ahead, on lease beside those that are held
         self._free: list[Tensor] = []
         self._leased = self._peak = self._batches = 0
         self._lock = RLock()  # a lease that the garbage collector finds may be forgotten while this thread takes a buffer
@@ -34,9 +35,9 @@ class Ring:
     def lease(self) -> Lease:
         """For one batch. Raises UserError where `_HELD` are out: the consumer keeps batches and releases none."""
         with self._lock:
-            if self._batches >= _HELD:
+            if self._batches >= _HELD + self.ahead - 1:  # the next one is one of those
                 raise UserError(
-                    f"{self._batches} batches are held and were not released: the loader makes no more",
+                    f"{_HELD} batches are held and were not released: the loader makes no more",
                     remedy="call batch.release() once a batch is used; what is to stay is a copy: batch.keep()",
                 )
             self._batches += 1
@@ -64,6 +65,13 @@ class Ring:
         with self._lock:
             self._leased -= buffers
             self._batches -= 1
+
+    def close(self) -> None:
+        """Keep no buffer any more: whoever holds the ring, in a cycle of references, may be found by the garbage collector
+        long after."""
+        with self._lock:
+            self._peak = 0
+            self._free.clear()
 
     def scratch(self, lease: Lease, shape: tuple[int, ...]) -> np.ndarray:
         """Memory for one picture that no canvas holds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import threading
 import time
 import weakref
 from collections import deque
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Event, RLock, Thread
 
 from drivetrain import Batch
 
@@ -52,7 +54,8 @@ class _Assembly:
     def __init__(self, plan: Plan, make: Make, ring: Ring, rasters: tuple[Raster, ...], pin: bool):
         self.plan, self.dropped = plan, False
         self._make, self._rasters, self._pin = make, rasters, pin
-        self._lease, self._canvases, self._lock = ring.lease(), dict[str, Canvas](), Lock()
+        self._lease, self._canvases = ring.lease(), dict[str, Canvas]()
+        self._lock = RLock()  # the garbage collector may find a forgotten run, which drops this, while this thread is in here
         self._outcomes = [Outcome() for _ in plan.requests]
         self._left = len(plan.requests)
         self._made: Made | None = None
@@ -64,7 +67,8 @@ class _Assembly:
             if not self.dropped and self._error is None:
                 self._outcomes[row] = self._make(self.plan.requests[row], partial(self._outputs, row))
         except BaseException as error:  # whatever it is, it is the consumer's to see
-            self._error = error
+            if not self.dropped:  # else its frames would hold this, and with it memory, until the garbage collector comes by
+                self._error = error
         with self._lock:
             self._left -= 1
             last = self._left == 0
@@ -82,9 +86,8 @@ class _Assembly:
     def drop(self, error: BaseException | None = None) -> None:
         """Nobody wants it any more: its buffers go back, now or when its threads are done. Who waits gets ``error``."""
         with self._lock:
-            self.dropped, made = True, self._made
-            if not self._over.is_set():
-                self._error = error
+            self.dropped, self._error, made = True, error, self._made
+            if error is not None:
                 self._over.set()
         if made is not None and made.batch is not None:
             made.batch.release()
@@ -135,9 +138,10 @@ class _Thread(Thread):
         self._tasks = tasks
         self.request: Request | None = None
         self.seconds_idle = 0.0
+        self.leaving = False
 
     def run(self) -> None:
-        while True:
+        while not self.leaving:
             began = time.perf_counter()
             task = self._tasks.get()
             self.seconds_idle += time.perf_counter() - began
@@ -148,6 +152,27 @@ class _Thread(Thread):
             assembly.work(row)
             self.request = None
             del task, assembly  # or the last batch would be held while there is nothing to do
+
+    def leave(self) -> None:
+        self.leaving = True
+        self._tasks.put(None)
+
+
+@atexit.register
+def _leave() -> None:
+    """A thread that comes out of OpenCV's C++ once the interpreter has ended would abort the process: streams that nobody has
+    closed get as far as the sample that they are at."""
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, _Thread)]
+    for thread in threads:
+        thread.leave()
+    _join(threads)
+
+
+def _join(threads: Sequence[Thread]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    for thread in threads:
+        if thread.is_alive():  # it may not have begun
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class Pipeline:
@@ -163,7 +188,7 @@ class Pipeline:
         self._make, self._rasters, self._ring, self._closed = make, rasters, ring, False
         self._count_of_threads, self._threads = threads, list[_Thread]()
         self._tasks: Tasks = SimpleQueue()
-        self._ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
+        self._ahead = ring.ahead = max(prefetch, -(-threads // micro) + 1) if threads else 1
         self._live: set[_Assembly] = set()
         self._counters = dict.fromkeys(
             (
@@ -210,15 +235,14 @@ class Pipeline:
             assembly.drop(_closed())
         self._live.clear()
         _end(self._tasks, self._threads)
-        deadline = time.monotonic() + _PATIENCE
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        _join(self._threads)
+        self._ring.close()
 
     def _start(self, plan: Plan) -> _Assembly:
-        if self._closed:
-            raise _closed()
         assembly = _Assembly(plan, self._make, self._ring, self._rasters, self._ring.pin)
         self._live.add(assembly)
+        if self._closed:  # asked last: another thread may close it, and whichever comes second sees the other
+            raise _closed()
         if self._count_of_threads and not self._threads:
             self._threads += [_Thread(self._tasks) for _ in range(self._count_of_threads)]
             weakref.finalize(self, _end, self._tasks, self._threads)

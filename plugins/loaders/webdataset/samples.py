@@ -19,6 +19,7 @@ from drivetrain import (
     DataSpec,
     Encoded,
     Frame,
+    Lidar,
     LidarSample,
     Optics,
     RecipeError,
@@ -154,7 +155,7 @@ class SampleMaker:
             for back, earlier in zip(range(len(history), 0, -1), history)
         ]
         lidars = {name: _sweep(frame, name, where) for name in self.lidars}
-        truth = None if self.training else dataclasses.replace(frame, cameras=labels)
+        truth = None if self.training else dataclasses.replace(frame, cameras=labels, lidars=_own_sweeps(frame))
         return Sample(frame.key, position, cameras, truth, lidars, tuple(past))
 
     def _cameras(self, frame: Frame, source: OpenSource, position: int, outputs: Outputs, where: str, back: str,
@@ -270,11 +271,21 @@ def _sweep(frame: Frame, name: str, where: str) -> LidarSample:
     return LidarSample(points.astype(np.float32), lidar.sensor_to_ego)
 
 
+def _own_sweeps(frame: Frame) -> dict[str, Lidar]:
+    return {
+        name: dataclasses.replace(lidar, points=_own(lidar.points), labels=_own(lidar.labels))
+        for name, lidar in frame.lidars.items()
+    }
+
+
+def _own(label: Any) -> Any:
+    """What is encoded with bytes of its own, which can be sent to another process, and not a view of all that was read."""
+    return Encoded(bytes(label.data), label.format) if isinstance(label, Encoded) else label
+
+
 def _mapped(camera: Camera, pixels: Pixels, readers: Mapping[str, Reader], what: str) -> Camera:
     """``camera`` with its labels in the recipe's classes, and without those of other tasks; its image is bytes of its own."""
-    assert camera.image is not None
-    image = Encoded(bytes(camera.image.data), camera.image.format)
-    changes: dict[str, Any] = {"image": image, "instances": None}
+    changes: dict[str, Any] = {"image": _own(camera.image), "instances": None}
     for task in TASKS.values():
         label, reader = pixels.get(task.name, getattr(camera, task.prediction)), readers.get(task.name)
         if reader is None or label is None:

@@ -175,16 +175,19 @@ class Roots:
             root.close()
 
     def _fetch(self, name: str, read: Read, check: Check, size: int) -> bytes:
-        data = self._straight(read, check, size)
+        data = self._straight(name, read, check, size)
         return self._asked(name, read, check, size) if data is None else data
 
-    def _straight(self, read: Read, check: Check, size: int) -> bytes | None:
+    def _straight(self, name: str, read: Read, check: Check, size: int) -> bytes | None:
         """A single folder, the common case, without choosing and waiting. None where that is not enough."""
         if self._folder is None:
             return None
         try:
             data = self._folder.timed(read, size)
-        except (NotThere, Refused, OSError):
+        except NotThere:
+            self._folder.absent.add(name)  # which needs no second look
+            return None
+        except (Refused, OSError):
             return None
         return data if check(data) else None
 
@@ -260,17 +263,16 @@ class Roots:
         return self._config.hedge and hedges <= self._config.in_flight + _HEDGED * requests
 
     def _answer(self, name: str, root: Root, future: Future[bytes], check: Check, result: _Round) -> bytes | None:
-        try:
-            data = future.result()
-        except NotThere:
+        error = future.exception()  # raised here, it would hold all callers' frames, in a cycle, until the collector comes by
+        if isinstance(error, NotThere):
             root.absent.add(name)
-        except Refused as error:
+        elif isinstance(error, Refused):
             result.refused.append(f"{root.address}: {error}")
-        except OSError as error:
+        elif isinstance(error, OSError):
             result.failed.append(f"{root.address}: {error}")
+        elif check(data := future.result()):
+            return data
         else:
-            if check(data):
-                return data
             root.count("bad_reads")
             result.bad.append(root)
         return None

@@ -69,9 +69,9 @@ class LocalStore:
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         try:
-            fd = self._file(name).fd
-            there = os.fstat(fd).st_size - offset  # no memory is taken on a damaged table's word
-            return os.pread(fd, min(length, there), offset) if there > 0 else b""
+            file = self._file(name)  # held until it is read: another thread may open it too, or 256 others, and let go of it
+            there = os.fstat(file.fd).st_size - offset  # no memory is taken on a damaged table's word
+            return os.pread(file.fd, min(length, there), offset) if there > 0 else b""
         except OSError as error:
             with self._lock:  # a stale handle of a network file system is opened anew
                 self._open.pop(name, None)
