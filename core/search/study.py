@@ -157,7 +157,8 @@ class Study:
     def _check_places(self, resolved: Mapping[str, Any], began: Path) -> None:
         """Raises RecipeError where paths lead elsewhere than from the working directory in which the study began: no trial
         would find its data."""
-        paths = {".".join(key): v for key, v in flat(resolved) if isinstance(v, str) and "/" in v and (began / v).exists()}
+        leaves: Iterable[tuple[tuple[str, ...], Any]] = flat(resolved)
+        paths = {".".join(key): v for key, v in leaves if isinstance(v, str) and "/" in v and (began / v).exists()}
         moved = [key for key, v in paths.items() if not Path(v).exists() or not Path(v).samefile(began / v)]
         if moved:
             raise RecipeError(f"from here {', '.join(moved)} would lead elsewhere than where {self.folder.path} began",
