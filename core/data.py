@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 
-def absent_data(recipe: Recipe) -> Iterator[tuple[str, str]]:
+def absent_data(recipe: Recipe) -> Iterator[tuple[str | None, str]]:
     """(where it was written, which folder) of each shard set of ``recipe`` that is none of this host's folders."""
     for split in ("train", "val"):
         for source in recipe.data_spec_sources(split):

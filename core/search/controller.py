@@ -268,17 +268,27 @@ class Controller:
             if record["kind"] == "session":
                 self.ledger.apply(record)
             elif record["kind"] != "study":
-                self._apply(record)
+                self._note_verdict(self._apply(record), record["kind"])
         self.told = told
         self.ledger.apply({"kind": "session"})
         if self.journal is not None:
             self.journal.append({"kind": "session"})
         self._take_over([t for t in self.ledger.trials if t.state not in (*OUTCOMES, PAUSED)])
 
+    def _note_verdict(self, trial: Trial, kind: str) -> None:
+        """Who was being stopped as the earlier controller ended is stopped still."""
+        reason = self.scheduler.verdict(trial) if kind == "reported" and trial.until > trial.step else None
+        if reason is not None:
+            self._stopping[trial.number] = reason
+        elif kind != "reported":
+            self._stopping.pop(trial.number, None)
+
     def _take_over(self, trials: Sequence[Trial]) -> None:
         running = [t for t in trials if t.number in self.ledger.running]
         for event in self.executor.recover([_job(t) for t in running]) if running else ():
             self._hear(event)
+        for number, why in self._stopping.items():  # those that still run
+            self.executor.stop(number, why)
         for trial in trials:  # asked, but the controller ended before it was started or refused
             if not trial.until:
                 refused = self.refusal(trial.values)

@@ -2,12 +2,16 @@
 
 Trials that stop at rungs are compared there, so an algorithm learns a rung's losses apart from the others'. As in BOHB (Falkner
 et al. 2018) each rung has a model of its own, and the furthest one with enough losses is asked; that goes with any algorithm.
+What stops below a rung counts as no better than the worst that came up to it: a model that knew the best ones alone would take
+all the rest of the space for as good, and look there.
 """
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..seeding import Rng
@@ -32,6 +36,9 @@ class Proposer:
         self.enough = max(10, len(space.parameters) + 1)
         self.seconds = 0.0
         self._begun_at: dict[int, int] = {}
+        self._known: list[set[int]] = [set() for _ in self.rungs]
+        self._worst: dict[int, LossVector] = {}
+        self._stopped: list[tuple[int, Trial, float]] = []
         self._asked: tuple[int, int] | None = None
         for one in earlier:
             self.tell(Trial(one.trial, one.values, "earlier"), one.step, one.losses, one.violation)
@@ -60,8 +67,18 @@ class Proposer:
         """It has an outcome, or waits at a rung: what its level still waits for does not come, or not soon. ``violation``: that
         of its last figures."""
         level = self._begun_at.get(trial.number)
-        if level is None:
-            return
+        if level is not None:
+            self._end_at(level, trial, failed, violation)
+        rung = bisect_right(self.rungs, trial.step) - 1
+        if 0 <= rung < len(self.rungs) - 1 and not self.levels[0].is_sequence:
+            self._stopped.append((rung, replace(trial), violation))
+            for above in range(rung + 1, len(self.rungs)):
+                if self.told[above] >= self.enough:
+                    self._tell_of_stopped(above, *self._stopped[-1])
+
+    # ---- inside
+
+    def _end_at(self, level: int, trial: Trial, failed: bool, violation: float) -> None:
         if failed:
             self._tell(level, trial, None, 0.0)
         elif len(self.rungs) == 1 and trial.losses is not None:  # stopped between rungs: its last figures count
@@ -69,8 +86,6 @@ class Proposer:
         else:
             del self._begun_at[trial.number]
             self._timed(lambda: self.levels[level].forget(trial.number))
-
-    # ---- inside
 
     def _proposals(self, number: int) -> Iterator[tuple[Values | None, str]]:
         if number < len(self.given):
@@ -101,7 +116,19 @@ class Proposer:
         self.told[level] += losses is not None
         if self._begun_at.get(trial.number) == level:
             del self._begun_at[trial.number]
+        self._known[level].add(trial.number)
         self._timed(lambda: self.levels[level].tell(trial.number, trial.values, losses, violation))
+        if losses is not None:
+            self._worst[level] = max(self._worst.get(level, losses), losses)
+            if self.told[level] == self.enough:
+                for one in self._stopped:
+                    self._tell_of_stopped(level, *one)
+
+    def _tell_of_stopped(self, level: int, rung: int, trial: Trial, violation: float) -> None:
+        if rung < level and trial.number not in self._known[level]:
+            self._known[level].add(trial.number)
+            worst = self._worst[level]
+            self._timed(lambda: self.levels[level].tell(trial.number, trial.values, worst, violation))
 
     def _timed(self, call: Callable[[], Any]) -> Any:
         began = time.perf_counter()

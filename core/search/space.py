@@ -135,7 +135,7 @@ class Space:
         bound = math.prod(p.size if p.size is not None else 10**9 for p in self.parameters)
         if bound > 10**6:
             return None
-        return sum(1 for _ in self.every_point())
+        return sum(1 for _ in self.every_point()) if any(p.when for p in self.parameters) else bound
 
     def active(self, values: Values) -> Iterator[Parameter]:
         """The parameters that count, given the ``values`` of those before each."""

@@ -117,8 +117,10 @@ class Study:
         """Without it every trial would count as infeasible, and be lost."""
         absent = next(absent_data(self.asked.recipe), None) if self.executor.HERE else None
         if absent is not None:
+            began = next((record.get("cwd") for record in read_journal(self.folder.journal)), None)
+            elsewhere = f"\n{_go_on_from(began)}" if began and Path(began) != Path.cwd() else ""
             raise RecipeError(f"no folder {absent[1]} here", where=absent[0],
-                              remedy=f"a relative one is looked for in {Path.cwd()}")  # fmt: skip
+                              remedy=f"a relative one is looked for in {Path.cwd()}{elsewhere}")  # fmt: skip
 
     def _read_earlier(self) -> list[Observation]:
         """From the earlier studies; once this one has begun, from its own journal."""
@@ -155,11 +157,12 @@ class Study:
     def _check_places(self, resolved: Mapping[str, Any], began: Path) -> None:
         """Raises RecipeError where paths lead elsewhere than from the working directory in which the study began: no trial
         would find its data."""
-        paths = {".".join(key): v for key, v in flat(resolved) if isinstance(v, str) and "/" in v and (began / v).exists()}
+        leaves: Iterable[tuple[tuple[str, ...], Any]] = flat(resolved)
+        paths = {".".join(key): v for key, v in leaves if isinstance(v, str) and "/" in v and (began / v).exists()}
         moved = [key for key, v in paths.items() if not Path(v).exists() or not Path(v).samefile(began / v)]
         if moved:
             raise RecipeError(f"from here {', '.join(moved)} would lead elsewhere than where {self.folder.path} began",
-                              remedy=f"go on from there: cd {shlex.quote(str(began))}")  # fmt: skip
+                              remedy=_go_on_from(began))  # fmt: skip
 
     def _before(self, journal: Journal) -> dict[str, Any]:
         """The recipe that the study began with: of its journal, since somebody may have edited the file."""
@@ -224,6 +227,10 @@ class Study:
             write_text(
                 self.folder.path / "best.yaml", best_recipe(self.folder, best, self.ledger.objectives, self.asked.recipe)
             )
+
+
+def _go_on_from(began: str | Path) -> str:
+    return f"go on from where it began: cd {shlex.quote(str(began))}"
 
 
 def best_recipe(folder: StudyFolder, trial: Trial, objectives: Objectives, recipe: Recipe) -> str:

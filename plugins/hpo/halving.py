@@ -76,7 +76,11 @@ class Asha(TrialScheduler):
             rung.leave(trial.number)
 
     def verdict(self, trial: Trial) -> str | None:
-        if self.mode == "promote" or trial.number not in self._losses:
+        if self.mode == "promote":
+            return None
+        if trial.step in self.rungs[self.offset : -1] and trial.losses_at(trial.step) is None:
+            return f"its evaluation gives the objective no value at step {trial.step}"
+        if trial.number not in self._losses:
             return None
         index, loss = self._losses[trial.number]
         if self.rungs[index] != trial.step or index == len(self.rungs) - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -253,7 +254,12 @@ def test_a_study_does_not_go_on_where_its_paths_lead_elsewhere(recipe, tmp_path,
     begin()
     begin()
     monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(UserError, match=r"no folder ./data/train here(.|\n)*cd .*here"):
+        begin()
+    for name in ("train", "val"):
+        (tmp_path / "there" / "data" / name).mkdir(parents=True)
     with pytest.raises(UserError, match=r"data.train.small.shards, data.val.small.shards would lead(.|\n)*cd .*here"):
         begin()
+    shutil.rmtree(tmp_path / "there" / "data")
     (tmp_path / "there" / "data").symlink_to(shards)
     begin()
