@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -148,6 +149,27 @@ def test_a_root_that_stays_down_stops_the_run_in_time(made):
             shards.read(0, 0)
         assert caught.value.code == 1, "a restart may find it mended"
         assert time.monotonic() - began < 5
+
+
+def test_requests_that_wait_for_others_end_as_the_roots_are_closed(made):
+    with serving(made[0], "stall") as address:
+        roots, ended = Roots([address], quick(in_flight=1, hedge=False)), []
+
+        def ask():
+            try:
+                roots.get("shard-000000.tar")
+            except (RuntimeError, CancelledError) as error:
+                ended.append(error)
+
+        threads = [Thread(target=ask, daemon=True) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while len(roots.roots[0]._in_flight) < 3:
+            time.sleep(0.01)
+        roots.close()
+        for thread in threads:
+            thread.join(5)
+        assert len(ended) == 3
 
 
 def test_no_set_at_an_address(tmp_path):

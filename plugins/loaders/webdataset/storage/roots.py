@@ -239,6 +239,7 @@ class Roots:
             last = [root for root, _ in running.values()][-1]
             late = asked + self._patience(size) if left and self._may_hedge() else inf
             done, _ = wait(running, min(_LOOK_S, max(0.0, late - time.monotonic())), FIRST_COMPLETED)
+            done |= {future for future in running if future.cancelled()}  # by `close`, of which nobody tells who waits
             hedging = not done and time.monotonic() >= late
             if hedging:
                 last.pace.waited(size, late - asked)
