@@ -257,8 +257,9 @@ def test_a_thread_may_find_a_forgotten_stream_as_garbage(shards, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_closed_stream_keeps_no_batch_in_memory(shards, workers):
+def test_a_closed_stream_keeps_neither_batches_nor_files(shards, workers):
     """Though it is garbage of the kind that may lie about for long."""
+    gc.collect()
     gc.disable()
     try:
         stream = opened(shards, workers=workers)
@@ -272,6 +273,7 @@ def test_a_closed_stream_keeps_no_batch_in_memory(shards, workers):
         stream.close()
         batches.close()
         assert not any(place() is not None for place in places)
+        assert not [name for name in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if name.startswith(str(shards))]
     finally:
         gc.enable()
 

@@ -94,6 +94,7 @@ class Root:
     def close(self) -> None:
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
 
     def _landed(self, future: Future[bytes]) -> None:
         with self._lock:

@@ -33,6 +33,8 @@ class Store(Protocol):
 
     def read(self, name: str, offset: int, length: int) -> bytes: ...
 
+    def close(self) -> None: ...
+
 
 def open_store(address: str, timeout_s: float) -> Store:
     """The store at ``address``: a folder, or http://, https://, s3://, gs:// and what else obstore reads."""
@@ -77,6 +79,11 @@ class LocalStore:
                 self._open.pop(name, None)
             raise _sorted(error) from error
 
+    def close(self) -> None:
+        """Let go of the files: whoever holds the store may be garbage for long."""
+        with self._lock:
+            self._open.clear()
+
     def _file(self, name: str) -> _File:
         with self._lock:
             if name in self._open:
@@ -119,6 +126,9 @@ class RemoteStore:
         import obstore
 
         return self._ask(lambda: bytes(obstore.get_range(self._store, name, start=offset, length=length)))
+
+    def close(self) -> None:
+        pass
 
     def _ask(self, request: Any) -> bytes:
         from obstore import exceptions as wrong
