@@ -163,7 +163,7 @@ def test_a_job_that_runs_for_the_accounting_alone_has_ended(home, tmp_path, monk
     monkeypatch.setattr(batch, "FORGOTTEN_S", 0.5)
     (home / "forgotten").write_text("1")
     one = executor(tmp_path)
-    one.start(Job(0, {"do": "hangs", "seconds": 5}, 4000))
+    one.start(Job(0, {"do": "hangs", "seconds": 60}, 4000))
     await_(lambda: jobs(home)[0]["state"] == "RUNNING")
     assert "knows nothing of job 1" in events_until(one, has_ended)[-1].why
     batch.slurm("scancel", "1")
@@ -172,7 +172,7 @@ def test_a_job_that_runs_for_the_accounting_alone_has_ended(home, tmp_path, monk
 def test_a_number_that_was_given_to_another_job_is_not_the_trials(home, tmp_path, monkeypatch):
     """Slurm begins anew after its last number, or where its state was lost."""
     monkeypatch.setattr(batch, "FORGOTTEN_S", 0.5)
-    one, job = executor(tmp_path), Job(0, {"do": "hangs", "seconds": 5}, 4000)
+    one, job = executor(tmp_path), Job(0, {"do": "hangs", "seconds": 60}, 4000)
     one.start(job)
     await_(lambda: jobs(home)[0].get("process"))
     claim = Claim(one.files.folder(0))
