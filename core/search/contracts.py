@@ -40,7 +40,8 @@ class SearchAlgorithm:
         """This point is being tried."""
 
     def tell(self, number: int, values: Values, losses: LossVector | None, violation: float = 0.0) -> None:
-        """Its losses (None: it failed), and by how much it passes the study's constraints."""
+        """Its losses (None: it failed), and by how much it passes the study's constraints. Where trials stop at rungs, points
+        of which it was never asked come too, and one that counted as the worst there may come again with losses of its own."""
 
     def forget(self, number: int) -> None:
         """Nothing will be known of a point that has begun."""
