@@ -78,6 +78,11 @@ def until(condition, seconds: float = SOON) -> bool:
     return bool(met)
 
 
+def is_ahead(stream) -> bool:
+    """Once all that a stream makes ahead is made."""
+    return until(lambda: all(batch._over.is_set() for batch in stream._pipeline._live))
+
+
 # ---------------------------------------------------------------- worker processes
 
 
@@ -240,7 +245,7 @@ def test_a_thread_may_find_a_forgotten_stream_as_garbage(shards, monkeypatch):
     class Collecting(collate.Canvas):
         def __init__(self, *args):
             if threading.current_thread() in threads:
-                forgotten.wait()
+                forgotten.wait(SOON)
                 gc.collect()
                 collected.set()
             super().__init__(*args)
@@ -248,6 +253,7 @@ def test_a_thread_may_find_a_forgotten_stream_as_garbage(shards, monkeypatch):
     held.batches, held.itself = held.stream.batches(0), held
     next(held.batches).release()
     threads = list(held.stream._pipeline._threads)
+    assert is_ahead(held.stream)
     monkeypatch.setattr(pipeline, "Canvas", Collecting)
     next(held.batches).release()
     del held
