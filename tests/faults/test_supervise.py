@@ -85,7 +85,7 @@ import fcntl, os, sys, time
 lock = open(os.path.join(sys.argv[1], ".lock"), "w")
 fcntl.flock(lock, fcntl.LOCK_EX)
 if os.fork() == 0:
-    time.sleep(5)
+    time.sleep(20)
 """
 
 

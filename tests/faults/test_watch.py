@@ -143,7 +143,7 @@ watch.join(lambda value: value, "here", "localhost")
 print("joined", flush=True)
 sys.stdin.read()
 watch._line.socket.shutdown(2)
-time.sleep(5)
+time.sleep(20)
 """
 
 
