@@ -45,15 +45,14 @@ class Study:
         if self.asked.scheduler.found.declaration.changes_trials:
             check_population(self.asked)
         self.algorithm, why = choose_algorithm(self.asked)
-        with told_at(recipe, "search.algorithm"):
-            self.algorithm.build(self.asked.algorithm_context())
         with told_at(recipe, "search.scheduler"):
             self.scheduler = self.asked.scheduler.build(self.asked.scheduler_context())
+        self.earlier = self._read_earlier()
+        with told_at(recipe, "search.algorithm"):
+            self.proposer = self._proposer()
         with told_at(recipe, "search.executor"):
             self.executor: TrialExecutor = self.asked.executor.build(self._executor_context(words))
         self._check_data()
-        self.earlier = self._read_earlier()
-        self.proposer = self._proposer()
         self.lease = Lease(folder)
         self.signal: int | None = None
         self.say(f"study {folder}: {_summary(self.asked, self.algorithm, why)}")
